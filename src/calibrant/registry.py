@@ -1,0 +1,111 @@
+"""Things that are found by name: losses, metrics, datasets."""
+
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, get_args
+
+from calibrant.errors import InputError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Factories by name, open to other packages through an entry point group.
+
+    A package adds its own by declaring, in its `pyproject.toml`::
+
+        [project.entry-points."calibrant.losses"]
+        my_loss = "my_package:MyLoss"
+
+    Args:
+        kind: what is registered, in the singular, for the error messages ("loss").
+        group: the entry point group in which other packages declare theirs.
+
+    Example:
+        >>> colours = Registry("colour", "example.colours")
+        >>> @colours.register("red")
+        ... class Red:
+        ...     "The colour of ripe tomatoes."
+        >>> colours.names(), colours.summary("red")
+        (['red'], 'The colour of ripe tomatoes.')
+        >>> colours.get("rde")
+        Traceback (most recent call last):
+        ...
+        calibrant.errors.InputError: There is no colour 'rde'; did you mean 'red'? Known: red.
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self.group = group
+        self._factories: dict[str, Callable[..., T]] = {}
+
+    def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """Return a decorator that files its class or function under `name`."""
+
+        def file(factory: Callable[..., T]) -> Callable[..., T]:
+            if name in self._factories:
+                raise InputError(f"A {self.kind} named {name!r} is registered already; choose another name.")
+            self._factories[name] = factory
+            return factory
+
+        return file
+
+    def names(self) -> list[str]:
+        """Return every name, sorted, those of other packages included."""
+        return sorted({*self._factories, *(point.name for point in entry_points(group=self.group))})
+
+    def get(self, name: str) -> Callable[..., T]:
+        """Return the factory called `name`; raises `InputError` with the nearest names when there is none."""
+        if name not in self._factories:
+            for point in entry_points(group=self.group, name=name):
+                self._factories[name] = point.load()
+        if name not in self._factories:
+            near = get_close_matches(name, self.names(), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ";"
+            raise InputError(f"There is no {self.kind} {name!r}{hint} Known: {', '.join(self.names())}.")
+        return self._factories[name]
+
+    def summary(self, name: str) -> str:
+        """Return the first line of the docstring of what is registered under `name`."""
+        return (inspect.getdoc(self.get(name)) or "").split("\n", 1)[0]
+
+    def create(self, name: str, context: dict[str, Any] | None = None, /, **options: Any) -> T:
+        """Build the thing called `name`.
+
+        Args:
+            name: its name.
+            context: facts that the caller knows (the number of classes, say); each is passed on only to a
+                factory that takes an argument of that name.
+            **options: arguments that the factory must take.
+
+        Raises:
+            InputError: if the factory does not take one of the options, or lacks a required one.
+        """
+        factory = self.get(name)
+        accepted = _arguments(factory)
+        for option in options:
+            if option not in accepted:
+                near = get_close_matches(option, accepted, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else "."
+                raise InputError(
+                    f"The {self.kind} {name!r} has no option {option!r}{hint} It takes: {', '.join(accepted)}."
+                )
+        given = {k: v for k, v in (context or {}).items() if k in accepted and v is not None} | options
+        missing = [argument for argument, required in accepted.items() if required and argument not in given]
+        if missing:
+            raise InputError(f"The {self.kind} {name!r} needs {', '.join(missing)}.")
+        return factory(**given)
+
+
+def _arguments(factory: Callable[..., Any]) -> dict[str, bool]:
+    """Return the arguments by name, and whether each is required; those of `**x: Unpack[TypedDict]` too."""
+    arguments: dict[str, bool] = {}
+    for parameter in inspect.signature(factory).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            (settings,) = get_args(parameter.annotation) or (None,)
+            arguments |= dict.fromkeys(getattr(settings, "__annotations__", {}), False)
+        else:
+            arguments[parameter.name] = parameter.default is parameter.empty
+    return arguments
