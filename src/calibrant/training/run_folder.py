@@ -1,0 +1,172 @@
+"""A run is a folder; everything that a table or a report shows is computed from its files alone."""
+
+import csv
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from calibrant.errors import InputError
+from calibrant.training.files import replacing, write_text
+
+Split = Literal["val", "test"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said about a split.
+
+    Attributes:
+        logits: (N, C) float32.
+        targets: (N,) int64 labels.
+        ids: (N,) int64 ids of the samples in their data set.
+        class_names: C names, in the order of the labels.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    ids: Tensor
+    class_names: list[str]
+
+
+class RunFolder:
+    """The folder of one run, by its files.
+
+    ======================================== ==================================================
+    `recipe.yaml`                            the resolved recipe, replayable
+    `checkpoints/last.ckpt`                  where a killed run goes on
+    `metrics.csv`                            one row an epoch
+    `predictions/{val,test}.safetensors`     logits, targets, ids
+    `result.json`                            every metric; written last: its presence ends the run
+    ======================================== ==================================================
+
+    Args:
+        path: the folder; it need not exist yet.
+
+    Example:
+        >>> import tempfile
+        >>> run = RunFolder(tempfile.mkdtemp())
+        >>> run.finished
+        False
+        >>> run.write_result({"schema": 1, "method": "ce"})
+        >>> run.finished, run.result()["method"]
+        (True, 'ce')
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def recipe_path(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The last checkpoint."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def history_path(self) -> Path:
+        """The table of the epochs."""
+        return self.path / "metrics.csv"
+
+    @property
+    def result_path(self) -> Path:
+        """The result; it exists when the run is finished."""
+        return self.path / "result.json"
+
+    @property
+    def lock_path(self) -> Path:
+        """What a process locks while it writes the run."""
+        return self.path / ".lock"
+
+    def predictions_path(self, split: Split) -> Path:
+        """Return the file of the predictions on a split."""
+        return self.path / "predictions" / f"{split}.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run went through to its end."""
+        return self.result_path.is_file()
+
+    def result(self) -> dict[str, Any]:
+        """Return the result of a finished run; raises `InputError` when there is none."""
+        try:
+            result = json.loads(self._read(self.result_path))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{self.result_path} is no JSON ({error}); delete it to run again.") from None
+        if not isinstance(result, dict):
+            raise InputError(f"{self.result_path} holds no result; delete it to run again.")
+        return result
+
+    def recipe_text(self) -> str:
+        """Return the resolved recipe as it was written, YAML."""
+        return self._read(self.recipe_path)
+
+    def predictions(self, split: Split) -> Predictions:
+        """Return the predictions on a split; raises `InputError` when they are missing or damaged."""
+        path = self.predictions_path(split)
+        if not path.is_file():
+            raise InputError(f"{self.path} holds no predictions on {split!r}: the run is not finished.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = json.loads((file.metadata() or {}).get("class_names", "[]"))
+                logits, targets, ids = (file.get_tensor(name) for name in ("logits", "targets", "ids"))
+        except SafetensorError as error:
+            raise InputError(
+                f"{path} is damaged ({error}); delete the run's result.json to run again."
+            ) from None
+        return Predictions(logits, targets, ids, names or [str(c) for c in range(logits.shape[1])])
+
+    def history(self) -> dict[str, list[float]]:
+        """Return the columns of `metrics.csv` by name, one value an epoch, nan where a row has none."""
+        with self.history_path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = rows[0].keys() if rows else ()
+        return {name: [_number(row[name]) for row in rows] for name in names}
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write `result.json`, and thereby finish the run."""
+        write_text(self.result_path, json.dumps(result, indent=1) + "\n")
+
+    def write_predictions(self, split: Split, predictions: Predictions) -> None:
+        """Write the predictions on a split."""
+        with replacing(self.predictions_path(split)) as temporary:
+            save_file(
+                {
+                    "logits": predictions.logits.float().contiguous(),
+                    "targets": predictions.targets.contiguous(),
+                    "ids": predictions.ids.contiguous(),
+                },
+                temporary,
+                metadata={"class_names": json.dumps(predictions.class_names)},
+            )
+
+    def _read(self, path: Path) -> str:
+        if not path.is_file():
+            raise InputError(f"{self.path} is no finished run: it holds no {path.name}.")
+        return path.read_text()
+
+
+def find_runs(paths: list[Path]) -> list[RunFolder]:
+    """Return the finished runs at or below `paths`, sorted; raises `InputError` if a path holds none."""
+    runs: dict[Path, RunFolder] = {}
+    for path in paths:
+        found = sorted(result.parent for result in path.rglob("result.json"))
+        if not found:
+            raise InputError(f"{path} holds no finished run (a folder with a result.json).")
+        runs |= {folder: RunFolder(folder) for folder in found}
+    return list(runs.values())
+
+
+def _number(text: str | None) -> float:
+    return float(text) if text else math.nan
