@@ -1,0 +1,286 @@
+r"""Confidence intervals from what a streaming state holds: counts, sums and squares, never the samples.
+
+Proportions have Wilson's interval and means the normal one. The calibration errors are harder: each is a norm
+of a vector of gaps, biased upwards by noise and bounded below by 0, so that a percentile bootstrap never
+reaches 0 and misses the truth of a calibrated network every time. Their intervals invert a test instead.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from calibrant.errors import InputError
+
+GapStatistic = Callable[[Tensor, Tensor], Tensor]
+
+
+class CellStatistic(Protocol):
+    """A number from (K,) confidences and (R, K) sums of correctness and counts, for each of R replicates."""
+
+    def __call__(self, confidence: Tensor, correct: Tensor, count: Tensor, /) -> Tensor:
+        """Return (R,)."""
+        ...
+
+
+class Interval(NamedTuple):
+    """Both ends of a confidence interval, float64."""
+
+    low: Tensor
+    high: Tensor
+
+
+def wilson(successes: Tensor | float, n: Tensor | float, level: float = 0.95) -> Interval:
+    r"""Wilson's interval of a proportion.
+
+    $$\frac{\hat p + z^2/2n \pm z \sqrt{\hat p (1 - \hat p)/n + z^2/4n^2}}{1 + z^2/n}$$
+
+    Args:
+        successes: number of successes, any shape.
+        n: number of trials, same shape; where it is 0 the interval is nan.
+        level: probability that the interval covers the truth.
+
+    Example:
+        >>> low, high = wilson(9, 10)
+        >>> round(float(low), 4), round(float(high), 4)
+        (0.5958, 0.9821)
+
+    Wilson: "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    """
+    z = _normal_quantile(level)
+    trials = torch.as_tensor(n, dtype=torch.float64)
+    share = torch.as_tensor(successes, dtype=torch.float64, device=trials.device) / trials
+    centre = share + z * z / (2 * trials)
+    half = z * (share * (1 - share) / trials + (z / (2 * trials)) ** 2).clamp(min=0).sqrt()
+    scale = 1 + z * z / trials
+    return Interval(((centre - half) / scale).clamp(min=0), ((centre + half) / scale).clamp(max=1))
+
+
+def mean_interval(
+    total: Tensor | float, total_sq: Tensor | float, n: Tensor | float, level: float = 0.95
+) -> Interval:
+    r"""Normal interval of a mean, $\bar x \pm z \, s / \sqrt n$, from the sum and the sum of squares.
+
+    Args:
+        total: sum of the values, any shape.
+        total_sq: sum of their squares.
+        n: how many; below 2 the interval is nan, since one value shows no spread.
+        level: probability that the interval covers the truth.
+
+    Example:
+        >>> low, high = mean_interval(total=10.0, total_sq=30.0, n=5)
+        >>> round(float(low), 4), round(float(high), 4)
+        (0.6141, 3.3859)
+    """
+    size = torch.as_tensor(n, dtype=torch.float64)
+    mean = torch.as_tensor(total, dtype=torch.float64, device=size.device) / size
+    second = torch.as_tensor(total_sq, dtype=torch.float64, device=size.device) / size
+    variance = (second - mean * mean).clamp(min=0) * size / (size - 1)
+    half = _normal_quantile(level) * (variance / size).sqrt()
+    half = torch.where(size > 1, half, torch.full_like(half, math.nan))
+    return Interval(mean - half, mean + half)
+
+
+def binned_interval(
+    statistic: GapStatistic,
+    count: Tensor,
+    residual_sum: Tensor,
+    residual_sq: Tensor,
+    total: Tensor | float,
+    *,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    r"""Interval of a calibration error that is a function of the binned gaps, by inverting a test.
+
+    With residual $x = \text{confidence} - \text{correct}$, the gap of bin b is $\hat D_b = \sum_{i \in b} x_i /
+    N$: a mean over all samples, hence nearly normal, with $\mathrm{Cov}(\hat D_b, \hat D_{b'}) = (\delta_{bb'}
+    E[x_b^2] - D_b D_{b'})/N$. The truth is taken to be $t \hat D$ for some t >= 0, and t is accepted when the
+    observed statistic lies in the central `level` of its distribution at $t \hat D$ plus noise. The interval
+    runs from statistic($t_\text{low} \hat D$) to statistic($t_\text{high} \hat D$), and begins at 0 when
+    calibration itself (t = 0) is accepted.
+
+    It draws new states from a normal approximation of the binned state; no sample is resampled, and the bins
+    are taken as given.
+
+    Args:
+        statistic: takes (R, bins) gaps $D_b$ and (bins,) weights $n_b/N$, returns (R,); must be monotone in the
+            size of each gap. ECE is `lambda gaps, weights: gaps.abs().sum(-1)`.
+        count: (bins,) samples per bin $n_b$; or (classes, bins), then the statistic sees (R, classes, bins).
+        residual_sum: sum of the residuals in each bin, same shape.
+        residual_sq: sum of the squared residuals in each bin, same shape.
+        total: number of samples N.
+        level: probability that the interval covers the truth.
+        draws: number of noise vectors; fewer are drawn where the state is large.
+        seed: of the noise.
+
+    Returns:
+        `Interval` of float64 scalars; nan without samples.
+
+    Example:
+        >>> count = torch.tensor([100.0, 900.0])
+        >>> low, high = binned_interval(
+        ...     lambda gaps, weights: gaps.abs().sum(-1),
+        ...     count, torch.tensor([2.0, 90.0]), torch.tensor([20.0, 150.0]), 1000)
+        >>> bool(0.05 < low < 0.092 < high < 0.13)
+        True
+    """
+    z_level = _checked(level)
+    n = float(total)
+    if n == 0:
+        return Interval(*(torch.tensor(math.nan, dtype=torch.float64),) * 2)
+    gaps = residual_sum.double() / n
+    weights = count.double() / n
+    second = residual_sq.double() / n
+    size = max(100, min(draws, 4_000_000 // max(gaps.numel(), 1)))
+    family = _ScaledGaps(gaps, second, n, size, seed)
+    observed = statistic(gaps.unsqueeze(0), weights)[0]
+
+    def quantile(scale: float, probability: float) -> Tensor:
+        return torch.quantile(statistic(family.at(scale), weights), probability)
+
+    tail = (1 - z_level) / 2
+    low = _smallest(lambda t: bool(quantile(t, 1 - tail) >= observed))
+    high = _smallest(lambda t: bool(quantile(t, tail) > observed))
+    ends = statistic(torch.stack([low * gaps, high * gaps]), weights)
+    return Interval(ends[0], ends[1])
+
+
+class _ScaledGaps:
+    """Replicates of the gaps when the truth is t times the observed ones, with common noise for every t.
+
+    The covariance is diag(v) - D D' (over N). Its root applied to white noise z is sqrt(v) z minus a multiple
+    of D itself, so that a replicate is `noise + scale_r * gaps` with one number per replicate and class.
+    """
+
+    def __init__(self, gaps: Tensor, second: Tensor, n: float, draws: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        white = torch.randn((draws, *gaps.shape), generator=generator, dtype=torch.float64).to(gaps.device)
+        root = second.clamp(min=0).sqrt()
+        direction = torch.where(root > 0, gaps / root.clamp(min=1e-300), torch.zeros_like(gaps))
+        self.gaps = gaps
+        self.length_sq = (direction * direction).sum(-1, keepdim=True).clamp(max=1.0)
+        self.along = (white * direction).sum(-1, keepdim=True) / math.sqrt(n)
+        self.noise = white.mul_(root / math.sqrt(n))
+
+    def at(self, scale: float) -> Tensor:
+        """Return (draws, ...) replicates of the gaps at `scale` times the observed ones."""
+        length_sq = self.length_sq.clamp(min=1e-300)
+        shrink = (1 - (1 - (scale * scale * length_sq).clamp(max=1.0)).sqrt()) / length_sq
+        return torch.addcmul(self.noise, scale - shrink * self.along, self.gaps)
+
+
+def _smallest(accepts: Callable[[float], bool], steps: int = 14) -> float:
+    """Return the smallest t >= 0 that is accepted, by doubling and bisection; `accepts` is monotone."""
+    if accepts(0.0):
+        return 0.0
+    below, above = 0.0, 1.0
+    while not accepts(above):
+        below, above = above, 2 * above
+        if above > 1e6:
+            return above
+    for _ in range(steps):
+        middle = (below + above) / 2
+        if accepts(middle):
+            above = middle
+        else:
+            below = middle
+    return above
+
+
+def resampled_interval(
+    statistic: CellStatistic,
+    count: Tensor,
+    confidence_sum: Tensor,
+    correct_sum: Tensor,
+    *,
+    level: float = 0.95,
+    draws: int = 200,
+    seed: int = 0,
+    from_zero: bool = False,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Interval:
+    """Interval of a statistic of (confidence, correct) pairs held in cells.
+
+    A cell is one sample, or the samples of one bin of a fine histogram; cells may come in any order. More than
+    1,024 cells are first joined, neighbours in confidence together, into 1,024 of equal weight.
+
+    By default a Poisson bootstrap: the correct and the wrong samples of each cell are drawn anew, and the
+    quantiles are shifted by the difference between the estimate and the mean of the draws, which removes the
+    bias that the resampling adds. That cannot work for an error that is 0 when the network is calibrated
+    (Kolmogorov-Smirnov, smooth ECE): pass `from_zero=True`, and the test inversion of `binned_interval` is
+    applied to the residuals of the cells.
+
+    Args:
+        statistic: `statistic(confidence (K,), correct (R, K), count (R, K)) -> (R,)`, as `auroc`, `aurc`,
+            `ks_error` and `smooth_ece` are.
+        count: (K,) samples per cell.
+        confidence_sum: (K,) sum of their confidences.
+        correct_sum: (K,) how many of them are correct.
+        level: probability that the interval covers the truth.
+        draws: number of replicates.
+        seed: of the replicates.
+        from_zero: whether the statistic measures the distance from calibration.
+        bounds: range of the statistic, to which the interval is clipped.
+
+    Returns:
+        `Interval` of float64 scalars; nan without samples, or where the statistic is nan.
+    """
+    _checked(level)
+    kept = count > 0
+    cells = [x[kept].double() for x in (count, confidence_sum, correct_sum)]
+    if not len(cells[0]):
+        return Interval(*(torch.tensor(math.nan, dtype=torch.float64),) * 2)
+    estimate = statistic(cells[1] / cells[0], cells[2].unsqueeze(0), cells[0].unsqueeze(0))[0]
+    size, confidence, correct = _joined(*cells)
+    if from_zero:
+        n = float(size.sum())
+        squares = (size - correct) * confidence**2 + correct * (1 - confidence) ** 2
+
+        def of_gaps(gaps: Tensor, weights: Tensor) -> Tensor:
+            return statistic(confidence, size * confidence - n * gaps, size.expand_as(gaps))
+
+        return binned_interval(
+            of_gaps, size, size * confidence - correct, squares, n, level=level, draws=draws, seed=seed
+        )
+    generator = torch.Generator().manual_seed(seed)
+    rates = torch.stack([correct, size - correct]).cpu().unsqueeze(1).expand(2, draws, -1)
+    right, wrong = torch.poisson(rates, generator=generator).to(size.device)
+    replicates = statistic(confidence, right, right + wrong)
+    replicates = replicates[~replicates.isnan()]
+    if not len(replicates):
+        return Interval(*(torch.full_like(estimate, math.nan),) * 2)
+    tail = (1 - level) / 2
+    ends = torch.quantile(replicates, torch.tensor([tail, 1 - tail], dtype=torch.float64, device=size.device))
+    ends = (ends + (estimate - replicates.mean())).clamp(*bounds)
+    return Interval(ends[0], ends[1])
+
+
+def _joined(
+    count: Tensor, confidence_sum: Tensor, correct: Tensor, cells: int = 1024
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return count, mean confidence and correct of at most `cells` cells of about equal weight, in order."""
+    order = (confidence_sum / count).argsort(stable=True)
+    count, confidence_sum, correct = count[order], confidence_sum[order], correct[order]
+    if len(count) > cells:
+        middle = count.cumsum(0) - count / 2
+        index = (middle * (cells / count.sum())).long().clamp(max=cells - 1)
+        _, index = index.unique_consecutive(return_inverse=True)
+        zeros = count.new_zeros(int(index[-1]) + 1)
+        count, confidence_sum, correct = (
+            zeros.index_add(0, index, x) for x in (count, confidence_sum, correct)
+        )
+    return count, confidence_sum / count, correct
+
+
+def _checked(level: float) -> float:
+    if not 0 < level < 1:
+        raise InputError(f"level must lie between 0 and 1, such as 0.95, not {level}.")
+    return level
+
+
+def _normal_quantile(level: float) -> float:
+    return math.sqrt(2) * float(torch.erfinv(torch.tensor(_checked(level), dtype=torch.float64)))
