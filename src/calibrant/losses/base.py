@@ -6,7 +6,7 @@ A method subclasses `Loss` and writes `formula` alone: the value of each of its 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypedDict
+from typing import ClassVar, Literal, NoReturn, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +117,12 @@ class Loss(nn.Module):
     batch_level: ClassVar[bool] = False
     #: Whether the ids of the samples must be passed as `index`.
     needs_index: ClassVar[bool] = False
+    #: Whether a row sees its neighbours, so that logits need spatial axes: (N, C, H, W).
+    spatial: ClassVar[bool] = False
+    #: Whether the logits are (N, 1, *) and the targets maps of the same shape in [0, 1].
+    binary: ClassVar[bool] = False
+    #: Whether a call draws random numbers.
+    stochastic: ClassVar[bool] = False
 
     check_values: bool | None = None
     weight: Tensor | None
@@ -132,10 +138,7 @@ class Loss(nn.Module):
         if reduction not in ("none", "mean", "sum"):
             raise InputError(f"reduction must be 'none', 'mean' or 'sum', not {reduction!r}.")
         if reduction == "none" and self.batch_level:
-            raise InputError(
-                f"{type(self).__name__} is defined on a batch, not on a row: reduction='none' does not exist "
-                "for it; use 'mean' or 'sum'."
-            )
+            self._refuse_rows()
         self.reduction = reduction
         self.ignored = _labels(ignore_index)
         self.register_buffer("weight", None if weight is None else torch.as_tensor(weight).float())
@@ -187,6 +190,12 @@ class Loss(nn.Module):
         unsaid = {"training": self.training, "reduction": "mean"}
         return ", ".join(f"{k}={v}" for k, v in shown.items() if unsaid.get(k) != v)
 
+    def _refuse_rows(self) -> NoReturn:
+        raise InputError(
+            f"{type(self).__name__} is defined on a batch here, not on a row: reduction='none' does not exist "
+            "for it; use 'mean' or 'sum'."
+        )
+
     def _looks_at(self, logits: Tensor) -> bool:
         if torch.compiler.is_compiling():
             return False
@@ -195,9 +204,8 @@ class Loss(nn.Module):
     def _check_shapes(self, logits: Tensor, target: Tensor, index: Tensor | None) -> None:
         name = type(self).__name__
         if logits.dim() < 2 or not logits.is_floating_point():
-            raise InputError(
-                f"{name} takes real logits of shape (N, C, *), not {logits.dtype} of shape {tuple(logits.shape)}."
-            )
+            got = f"{logits.dtype} of shape {tuple(logits.shape)}"
+            raise InputError(f"{name} takes real logits of shape (N, C, *), not {got}.")
         rows = logits.shape[:1] + logits.shape[2:]
         if target.is_floating_point():
             if target.shape != logits.shape:
@@ -249,6 +257,8 @@ class Loss(nn.Module):
         if row_weight is not None:
             rows = rows * row_weight
         if self.reduction == "none":
+            if whole is not None:
+                self._refuse_rows()
             return rows
         total = rows.sum()
         if self.reduction == "sum":

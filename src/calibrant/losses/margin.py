@@ -30,6 +30,8 @@ class MarginLoss(Loss):
         alpha: weight of the penalty; 0.1 in every published result.
         class_reduction: "mean" over the classes, as the published code and its alpha; "sum" as the paper's
             equation writes it, which is C times stronger.
+        penalise_ignored: let ignored rows take part in the penalty, as the published code does with a negative
+            `ignore_index`.
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
 
     Ties: the gradient of a tied maximum is shared evenly among the tied classes.
@@ -52,18 +54,23 @@ class MarginLoss(Loss):
         alpha: float = 0.1,
         *,
         class_reduction: Literal["mean", "sum"] = "mean",
+        penalise_ignored: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         if margin < 0:
             raise InputError(f"margin must be at least 0, not {margin}.")
         self.margin, self.alpha, self.class_reduction = margin, alpha, class_reduction
+        self.penalise_ignored = penalise_ignored
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy and the penalty of each row."""
         penalty = margin_penalty(batch.logits, self.margin)
         over_classes = penalty.mean(1) if self.class_reduction == "mean" else penalty.sum(1)
-        return {"ce": cross_entropy(batch), "margin": over_classes}
+        return {
+            "ce": cross_entropy(batch),
+            "margin": over_classes.mean() if self.penalise_ignored else over_classes,
+        }
 
     def term_weights(self) -> dict[str, float]:
         """Weigh the penalty by alpha."""

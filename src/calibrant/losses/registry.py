@@ -30,8 +30,8 @@ def create(
         InputError: for an unknown name or option, with the nearest known one.
 
     Example:
-        >>> create("mbls", num_classes=10, margin=6.0)
-        MarginLoss(margin=6.0, alpha=0.1, class_reduction=mean)
+        >>> create("ls", num_classes=10, alpha=0.1)
+        LabelSmoothing(alpha=0.1, over=all)
     """
     return LOSSES.create(name, {"num_classes": num_classes, "class_counts": class_counts}, **options)
 
