@@ -37,8 +37,8 @@ def p3(h: Tensor, rho: Tensor, multiplier: Tensor) -> Tensor:
 
 def linear(h: Tensor, rho: Tensor, multiplier: Tensor) -> Tensor:
     r"""Return $\lambda \max(0, h)$; $\rho$ plays no part."""
-    # clamp, not relu: its derivative at 0 is 1, as penalty_derivative has it.
-    return multiplier * h.clamp(min=0)
+    # where, not relu: the derivative at 0 is then lambda, which penalty_derivative gives too.
+    return multiplier * torch.where(h >= 0, h, torch.zeros_like(h))
 
 
 def _slack(h: Tensor, rho: Tensor, multiplier: Tensor) -> Tensor:
