@@ -3,10 +3,15 @@
 from calibrant.losses.adaptive_conditional import ACLS
 from calibrant.losses.base import Batch, Loss
 from calibrant.losses.class_adaptive import CALS, CALSHR
+from calibrant.losses.class_balanced import ClassBalancedCE, ClassBalancedFocal
 from calibrant.losses.cross_entropy import CrossEntropy
 from calibrant.losses.focal import FLSD, FLSD52, FLSD53, DualFocalLoss, FocalLoss, InverseFocalLoss
+from calibrant.losses.label_aware import LabelAwareSmoothing
 from calibrant.losses.label_smoothing import LabelSmoothing
+from calibrant.losses.long_tailed import LDAM, BalancedSoftmax, LogitAdjustment
 from calibrant.losses.margin import MarginLoss
+from calibrant.losses.mixing import MixedPair, mixed_loss
+from calibrant.losses.mmce import MMCE, WeightedMMCE
 from calibrant.losses.penalties import BrierLoss, EntropyPenalty, LogitNorm, Poly1, ProbabilityL1
 from calibrant.losses.registry import create, list_losses, register
 
@@ -17,20 +22,30 @@ __all__ = [
     "FLSD",
     "FLSD52",
     "FLSD53",
+    "LDAM",
+    "MMCE",
+    "BalancedSoftmax",
     "Batch",
     "BrierLoss",
+    "ClassBalancedCE",
+    "ClassBalancedFocal",
     "CrossEntropy",
     "DualFocalLoss",
     "EntropyPenalty",
     "FocalLoss",
     "InverseFocalLoss",
+    "LabelAwareSmoothing",
     "LabelSmoothing",
+    "LogitAdjustment",
     "LogitNorm",
     "Loss",
     "MarginLoss",
+    "MixedPair",
     "Poly1",
     "ProbabilityL1",
+    "WeightedMMCE",
     "create",
     "list_losses",
+    "mixed_loss",
     "register",
 ]

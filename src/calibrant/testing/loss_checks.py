@@ -129,12 +129,12 @@ def ignored_equals_removed(make: Factory, classes: int) -> None:
 
 
 def reductions_agree(make: Factory, classes: int) -> None:
-    """The sum is the mean times the rows; without reduction the values sum to it, ignored rows being 0."""
+    """The sum is the mean times the rows (their weights); without reduction the values sum to it, ignored rows being 0."""
     probe = make()
     logits, target = random_batch(probe, classes)
     mean, gradient = _value_and_gradient(probe, logits, target)
     total, gradient_of_total = _value_and_gradient(make(reduction="sum"), logits, target)
-    rows = target.numel()
+    rows = target.numel() if probe.weight is None else float(probe.weight[target].double().sum())
     _assert_close(total, mean * rows, "sum and mean times rows", 1e-8)
     _assert_close(gradient_of_total, gradient * rows, "gradients of sum and mean times rows", 1e-8)
     if probe.batch_level:
