@@ -9,8 +9,8 @@ _TIED = (
 )
 
 REFUSED: dict[str, str] = {
-    "mislas/las_equal_counts_nan": "All counts equal is 0/0 there, and the loss NaN; ours smooths every class by "
-    "eps_head.",
+    "mislas/las_equal_counts_nan": "All counts equal is 0/0 there, and the loss NaN; ours smooths every "
+    "class by eps_head.",
     "acls/mbls_tie:grad_logits": _TIED,
     "cals/hr_huge:grad_logits": _TIED,
     "cals/hr_ties:grad_logits": _TIED,
