@@ -1,0 +1,21 @@
+"""Data sets on disk, and images in memory as Lightning data modules."""
+
+from calibrant.data.cifar import cifar10, cifar100
+from calibrant.data.digits import digits
+from calibrant.data.image_set import ImageBatch, ImageSet, ImageTask
+from calibrant.data.module import ImageData, Loading
+from calibrant.data.registry import create, list_data, register
+
+__all__ = [
+    "ImageBatch",
+    "ImageData",
+    "ImageSet",
+    "ImageTask",
+    "Loading",
+    "cifar10",
+    "cifar100",
+    "create",
+    "digits",
+    "list_data",
+    "register",
+]

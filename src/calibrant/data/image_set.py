@@ -1,0 +1,97 @@
+"""Images that fit in memory: uint8 tensors, read once, indexed a batch at a time."""
+
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from calibrant.errors import InputError
+
+
+class ImageBatch(TypedDict):
+    """A batch: `image` (B, C, H, W), `target` (B,) int64, `id` (B,) int64."""
+
+    image: Tensor
+    target: Tensor
+    id: Tensor
+
+
+@dataclass(frozen=True)
+class ImageSet(Dataset[ImageBatch]):
+    """Images with labels and ids, indexed by lists of positions.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        targets: (N,) int64 labels.
+        ids: (N,) int64, the position of each image in the data set on disk.
+
+    Example:
+        >>> images = ImageSet(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0]), torch.arange(3))
+        >>> images[[2, 1]]["id"]
+        tensor([2, 1])
+    """
+
+    images: Tensor
+    targets: Tensor
+    ids: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: list[int] | Tensor) -> ImageBatch:
+        at = torch.as_tensor(index)
+        return {"image": self.images[at], "target": self.targets[at], "id": self.ids[at]}
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """A classification task on images.
+
+    Attributes:
+        train: images that train.
+        val: images that choose and calibrate.
+        test: images that judge.
+        class_names: C names, in the order of the labels.
+        mean: mean of each channel, in the units of the stored images.
+        std: deviation of each channel, likewise.
+        padding: zeros around an image before the random crop of the training augmentation.
+        flip: whether the training augmentation mirrors half of the images.
+        note: one sentence for the reader of a result.
+    """
+
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    class_names: list[str]
+    mean: list[float] = field(default_factory=lambda: [0.0])
+    std: list[float] = field(default_factory=lambda: [255.0])
+    padding: int = 4
+    flip: bool = True
+    note: str = ""
+
+
+def shuffled(count: int, seed: int) -> Tensor:
+    """Return a permutation of 0 … count - 1 from NumPy's legacy generator, as the published splits use it."""
+    order = np.arange(count)
+    np.random.RandomState(seed).shuffle(order)
+    return torch.from_numpy(order)
+
+
+def divide(images: Tensor, targets: Tensor, parts: list[int], seed: int) -> list[ImageSet]:
+    """Cut a seeded shuffle of the images into consecutive parts of the given sizes; the ids are the positions.
+
+    Raises:
+        InputError: the parts ask for more images than there are, or a part is empty.
+    """
+    if sum(parts) > len(images) or min(parts) < 1:
+        raise InputError(
+            f"Parts of {', '.join(map(str, parts))} images cannot be cut from {len(images)}; "
+            "set data.train and data.val to sizes that fit."
+        )
+    order = shuffled(len(images), seed)
+    ends = np.cumsum(parts).tolist()
+    cuts = [order[end - part : end] for part, end in zip(parts, ends, strict=True)]
+    return [ImageSet(images[cut], targets[cut], cut) for cut in cuts]

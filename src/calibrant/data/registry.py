@@ -1,0 +1,53 @@
+"""Data sets by name."""
+
+from pathlib import Path
+from typing import Any
+
+from calibrant.data.image_set import ImageTask
+from calibrant.registry import Registry
+
+DATASETS: Registry[ImageTask] = Registry("data set", "calibrant.data")
+register = DATASETS.register
+
+
+def create(
+    name: str,
+    *,
+    root: str | Path = "data",
+    download: bool = False,
+    train: int | None = None,
+    val: int | None = None,
+    split_seed: int = 1,
+    **options: Any,
+) -> ImageTask:
+    """Read a data set by its name.
+
+    Args:
+        name: one of `list_data()`.
+        root: folder that holds the data sets on disk.
+        download: fetch what is missing, where torchvision can.
+        train: number of training images kept; None for all.
+        val: number of validation images; None for the data set's own number.
+        split_seed: seed of the division.
+        **options: the data set's own arguments.
+
+    Raises:
+        InputError: no such data set or option, or files that are missing.
+
+    Example:
+        >>> task = create("digits", train=100)
+        >>> len(task.train), len(task.val), len(task.test)
+        (100, 400, 1197)
+    """
+    given = {"train": train, "val": val}
+    return DATASETS.create(
+        name,
+        {"root": Path(root).expanduser(), "download": download, "split_seed": split_seed},
+        **{key: value for key, value in given.items() if value is not None},
+        **options,
+    )
+
+
+def list_data() -> list[str]:
+    """Return the names of all data sets, those of other packages included."""
+    return DATASETS.names()

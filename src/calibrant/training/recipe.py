@@ -1,0 +1,184 @@
+"""A recipe: everything that an experiment depends on, as a tree of dataclasses.
+
+The fields are the options of the command line: `--train.epochs 3` sets `recipe.train.epochs`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class DataConfig:
+    """Which data, and how they are divided.
+
+    Args:
+        name: name of the data set; `calibrant list data` shows all.
+        root: folder that holds the data sets on disk.
+        download: fetch the data set through torchvision when it is missing.
+        train: number of training images that are kept; null for all.
+        val: number of images held out for validation; null for the data set's own number.
+        split_seed: seed of the division into train and validation, the same for every run, so that runs
+            with different seeds can be compared image by image.
+        args: options of the data set itself.
+    """
+
+    name: str = "digits"
+    root: str = "data"
+    download: bool = False
+    train: int | None = None
+    val: int | None = None
+    split_seed: int = 1
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ModelConfig:
+    """Which network.
+
+    Args:
+        name: name of the network; `calibrant list models` shows all, `timm:NAME` and `torchvision:NAME` take
+            one from there.
+        args: options of the network itself.
+    """
+
+    name: str = "digits_cnn"
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class LossConfig:
+    """Which loss.
+
+    Args:
+        name: name of the loss; `calibrant list losses` shows all.
+        args: options of the loss itself, as in `--train.loss.args.margin 6`.
+    """
+
+    name: str = "ce"
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class OptimizerConfig:
+    """How the weights are moved.
+
+    Args:
+        name: the method.
+        lr: learning rate.
+        momentum: momentum, of SGD.
+        nesterov: Nesterov's form of the momentum, of SGD.
+        betas: decay of the two moments, of Adam and AdamW.
+        weight_decay: weight decay, on every parameter.
+    """
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 5e-4
+
+
+@dataclass
+class ScheduleConfig:
+    """How the learning rate changes from epoch to epoch.
+
+    Args:
+        name: "multistep" multiplies by gamma at each milestone, "cosine" falls to zero along half a cosine,
+            "constant" does not change.
+        milestones: 0-based epochs at which "multistep" steps.
+        gamma: factor of a step.
+        warmup: epochs over which the rate first grows linearly.
+    """
+
+    name: Literal["constant", "multistep", "cosine"] = "constant"
+    milestones: list[int] = field(default_factory=list)
+    gamma: float = 0.1
+    warmup: int = 0
+
+
+@dataclass
+class StageConfig:
+    """One stage of training.
+
+    Args:
+        loss: what is minimised.
+        optimizer: how the weights are moved.
+        schedule: how the learning rate changes.
+        epochs: passes over the training data.
+        batch_size: images a step.
+        drop_last: leave out the last, incomplete batch of an epoch.
+        augment: use the data set's training augmentation.
+        clip: largest norm of the gradient, over all parameters; null for no limit.
+        validate_every: epochs from one validation to the next; the last epoch is always validated.
+        select: which weights are kept: those of the "last" epoch, or those of the "best" accuracy on
+            validation (the first of equals).
+    """
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    epochs: int = 100
+    batch_size: int = 128
+    drop_last: bool = False
+    augment: bool = True
+    clip: float | None = None
+    validate_every: int = 1
+    select: Literal["last", "best"] = "last"
+
+
+@dataclass
+class TrainerConfig:
+    """On what the recipe runs.
+
+    Args:
+        accelerator: "auto" takes a GPU where there is one.
+        precision: "bf16-mixed" computes the network in bfloat16; losses and logits stay in float32.
+        channels_last: keep images and convolutions in the memory layout that is fast in bfloat16.
+        threads: threads of PyTorch on the CPU; null for PyTorch's own choice.
+        checkpoint_every: epochs from one checkpoint to the next.
+        eval_batch_size: images a step in validation and test.
+    """
+
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    channels_last: bool = False
+    threads: int | None = None
+    checkpoint_every: int = 1
+    eval_batch_size: int = 500
+
+
+@dataclass
+class Recipe:
+    """An experiment.
+
+    Args:
+        name: name of the recipe, from its file.
+        data: the data.
+        model: the network.
+        train: the training stage.
+        posthoc: calibrators that are fitted on validation after training.
+        trainer: on what it runs.
+        seed: seed of the initial weights, of the order of the images and of everything else that is random.
+        losses: the options that each loss takes on these data; `train.loss.args` goes before them.
+            `calibrant compare` runs these losses, in this order, when none are named.
+        seeds: the seeds that `calibrant compare` runs when none are named.
+    """
+
+    name: str = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: StageConfig = field(default_factory=StageConfig)
+    posthoc: list[Literal["temperature"]] = field(default_factory=lambda: ["temperature"])
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    seed: int = 0
+    losses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+
+    @property
+    def method(self) -> str:
+        """What the run is called in a comparison: the loss, and the options that are not those of the recipe."""
+        usual = self.losses.get(self.train.loss.name, {})
+        options = self.train.loss.args.items()
+        said = ",".join(f"{key}={value}" for key, value in options if usual.get(key, ...) != value)
+        return f"{self.train.loss.name}:{said}" if said else self.train.loss.name

@@ -1,0 +1,177 @@
+"""Recipes as YAML files: found by name, inherited, merged with what the user set, checked, written back."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from calibrant.errors import InputError
+from calibrant.training.recipe import Recipe
+
+Tree = dict[str, Any]
+#: What may differ between two starts of one run: where it computes, where the data lie, what it is compared to.
+MOVABLE = ("data.root", "data.download", "trainer.", "losses", "seeds")
+
+
+def shipped() -> Path:
+    """Return the folder of the recipes that come with the package."""
+    return Path(str(files("calibrant") / "recipes"))
+
+
+def list_recipes() -> list[str]:
+    """Return the names of the recipes that come with the package.
+
+    Example:
+        >>> "digits" in list_recipes()
+        True
+    """
+    paths = (path.relative_to(shipped()).with_suffix("") for path in shipped().rglob("*.yaml"))
+    return sorted(path.as_posix() for path in paths)
+
+
+def summary(name: str) -> str:
+    """Return the first comment line of a recipe."""
+    return _find(name).read_text().split("\n", 1)[0].lstrip("# ")
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: name of a shipped recipe ("cifar10/mbls"), or path of a YAML file.
+        overrides: fields to set, as a tree: `{"train": {"epochs": 3}}`.
+
+    Raises:
+        InputError: no such recipe, a key or a value that it cannot have.
+
+    Example:
+        >>> load_recipe("digits", {"train": {"epochs": 3}}).train.epochs
+        3
+    """
+    path = _find(name)
+    tree = _read(path)
+    tree.setdefault("name", _name_of(path))
+    return build_recipe(merge(tree, overrides or {}), source=name)
+
+
+def build_recipe(tree: Tree, source: str = "the recipe") -> Recipe:
+    """Make a recipe of a tree; raises `InputError` for an unknown key or an unfit value."""
+    _check_keys(tree, Recipe, "", source)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    try:
+        recipe = Recipe(**vars(parser.instantiate(parser.parse_object(tree))))
+    except ArgumentError as error:
+        raise InputError(f"In {source}: {one_line(str(error))}") from None
+    loss = recipe.train.loss
+    loss.args = recipe.losses.get(loss.name, {}) | loss.args
+    return recipe
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
+    """Return `base` with the leaves of `over` put in; a loss (or network, …) of another name drops `args`.
+
+    Example:
+        >>> merge({"loss": {"name": "mbls", "args": {"margin": 6}}}, {"loss": {"name": "ce"}})
+        {'loss': {'name': 'ce', 'args': {}}}
+    """
+    merged = dict(base)
+    if "args" in base and over.get("name", base.get("name")) != base.get("name"):
+        merged["args"] = {}
+    for key, value in over.items():
+        old = merged.get(key)
+        nested = isinstance(value, Mapping) and isinstance(old, Mapping)
+        merged[key] = merge(old, value) if nested else value  # type: ignore[arg-type]
+    return merged
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Return the whole recipe as YAML, from which `load_recipe` makes it again."""
+    return yaml.safe_dump(_plain(asdict(recipe)), sort_keys=False)
+
+
+def difference(old: str, new: Recipe) -> list[str]:
+    """Return what makes `new` another experiment than the YAML text `old`, as "train.epochs 100, not 3"."""
+    before, after = dict(_leaves(yaml.safe_load(old) or {})), dict(_leaves(_plain(asdict(new))))
+    return [
+        f"{key} {before.get(key)!r}, not {after.get(key)!r}"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key) and not key.startswith(MOVABLE)
+    ]
+
+
+def one_line(message: str) -> str:
+    """Return the sentence of a message of jsonargparse."""
+    text = " ".join(message.split()).replace("<class '", "").replace("'>", "").replace("typing.", "")
+    return text.removeprefix("Parser key ") if text.startswith("Parser key") else text
+
+
+def nearest(key: str, known: list[str]) -> str:
+    """Return "did you mean …?" for the nearest key, or the known ones."""
+    near = get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"There is no recipe file {name!r}.")
+        return path
+    path = shipped() / f"{name}.yaml"
+    if not path.is_file():
+        raise InputError(
+            f"There is no recipe {name!r}; {nearest(name, list_recipes())} (A file of your own: PATH.yaml.)"
+        )
+    return path
+
+
+def _name_of(path: Path) -> str:
+    within = path.resolve().is_relative_to(shipped().resolve())
+    return path.resolve().relative_to(shipped().resolve()).with_suffix("").as_posix() if within else path.stem
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path} must hold keys and values, such as 'seed: 0'.")
+    parent = tree.pop("inherit", None)
+    if parent is None:
+        return tree
+    beside = path.parent / f"{parent}.yaml"
+    base = beside if beside.is_file() else _find(str(parent))
+    if base in seen:
+        raise InputError(f"{path} inherits from itself, through {base}.")
+    return merge(_read(base, (*seen, path)), tree)
+
+
+def _check_keys(tree: Mapping[str, Any], kind: type, prefix: str, source: str) -> None:
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    for key, value in tree.items():
+        if key not in known:
+            raise InputError(f"In {source}: there is no key '{prefix}{key}'; {nearest(str(key), known)}")
+        if isinstance(value, Mapping) and is_dataclass(hints[key]):
+            _check_keys(value, hints[key], f"{prefix}{key}.", source)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
