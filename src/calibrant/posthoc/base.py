@@ -62,7 +62,7 @@ class Calibrator(nn.Module):
                 "if it marks what should not count, pass it as ignore_index."
             )
         # A sum is one pass without a temporary; the exact place is sought only once something is wrong.
-        if not rows.sum(dtype=torch.float64).isfinite() and (bad := ~rows.isfinite()).any():
+        if not rows.sum().isfinite() and (bad := ~rows.isfinite()).any():
             row, column = (int(i) for i in bad.nonzero()[0])
             raise InputError(
                 f"The logits hold {float(rows[row, column])}, first in row {row} that counts, class {column}; "
