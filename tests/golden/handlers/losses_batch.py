@@ -1,0 +1,46 @@
+"""Losses defined on the batch or on pairs: MMCE, MDCA, DCA, CPC, AvU, RankMixup."""
+
+import torch
+from torch import Tensor
+
+from calibrant.losses import create
+from calibrant.losses.base import Loss
+from tests.golden.framework import Case, handles
+from tests.golden.handlers.losses_rows import run_loss
+
+
+def _with_gradient(value: Tensor, logits: Tensor) -> dict[str, Tensor]:
+    return {"loss": value, "grad_logits": torch.autograd.grad(value, logits)[0]}
+
+
+def _term(loss: Loss, name: str, case: Case) -> dict[str, Tensor]:
+    """Return value and gradient of one term alone."""
+    logits = case.inputs["logits"].requires_grad_()
+    return _with_gradient(loss.formula(loss.prepare(logits, case.inputs["targets"]))[name], logits)
+
+
+@handles("loss", "MMCE")
+def kernel_error(case: Case) -> dict[str, Tensor]:
+    if "lamda" in case.params:
+        return run_loss(create("mmce", alpha=case.params["lamda"]), case)
+    return _term(create("mmce", bandwidth=case.params["bandwidth"]), "mmce", case)
+
+
+@handles("loss", "CrossEntropy+MMCE")
+def cross_entropy_and_kernel_error(case: Case) -> dict[str, Tensor]:
+    return run_loss(create("mmce", alpha=case.params["lamda"], bandwidth=case.params["bandwidth"]), case)
+
+
+# The reference of baselines-byliu adds 1e-5 to the counts in float32.
+@handles("loss", "MMCE_weighted", tolerance=1e-8)
+def weighted_kernel_error(case: Case) -> dict[str, Tensor]:
+    if "lamda" in case.params:
+        return run_loss(create("mmce_w", alpha=case.params["lamda"], normalization="reference"), case)
+    loss = create("mmce_w", bandwidth=case.params["bandwidth"], normalization="reference")
+    return _term(loss, "mmce", case)
+
+
+@handles("loss", "CrossEntropy+MMCE_weighted")
+def cross_entropy_and_weighted_kernel_error(case: Case) -> dict[str, Tensor]:
+    bandwidth, alpha = case.params["bandwidth"], case.params["lamda"]
+    return run_loss(create("mmce_w", alpha=alpha, bandwidth=bandwidth, normalization="reference"), case)
