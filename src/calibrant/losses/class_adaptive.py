@@ -1,4 +1,4 @@
-r"""Class-adaptive label smoothing (CALS): a penalty on logit distances with a multiplier for each class.
+r"""Class-adaptive label smoothing (CALS): a penalty on logit distances, weighted for each class.
 
 The constraint of class k is $h_k = (\max_j z_j - z_k - m) / m \le 0$; a penalty function $P(h, \rho, \lambda)$
 turns it into a term of the loss, with a multiplier $\lambda_k$ and a penalty weight $\rho_k$ for each class.
@@ -14,6 +14,7 @@ from calibrant.errors import InputError
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.margin import margin_penalty
+from calibrant.losses.multipliers import AugmentedLagrangian, ClassMeans, along_classes, per_class
 from calibrant.losses.registry import register
 
 Penalty = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -80,53 +81,52 @@ def constraint(logits: Tensor, margin: float, *, normalize: bool = True) -> Tens
     return h / margin if normalize else h
 
 
-def _per_class(values: float | Iterable[float] | Tensor, num_classes: int, name: str) -> Tensor:
-    row = torch.as_tensor(values, dtype=torch.float64)
-    if row.dim() == 0:
-        row = row.repeat(num_classes)
-    if row.shape != (num_classes,):
-        raise InputError(f"{name} has shape {tuple(row.shape)}; give one value or {num_classes}, one a class.")
-    return row
-
-
-def along_classes(per_class: Tensor, like: Tensor) -> Tensor:
-    """Shape (C,) so that it broadcasts along the class axis of (N, C, *)."""
-    return per_class.to(like.dtype).reshape(-1, *[1] * (like.dim() - 2))
-
-
 @register("cals")
 class CALS(Loss):
-    r"""Cross-entropy with a penalty on logit distances, one multiplier a class.
+    r"""Class-adaptive label smoothing through an augmented Lagrangian (CALS-ALM).
 
     $$L = -\log p_y + \frac{1}{C} \sum_k P\big(h_k, \rho_k, \lambda_k\big), \qquad
       h_k = (\max_j z_j - z_k - m) / m$$
 
     The label plays no part in the penalty. A slack constraint makes it negative, so the total can fall below
-    the cross-entropy.
+    the cross-entropy. The multipliers are learned: call `observe` on every validation batch and `step_epoch`
+    at the end of each epoch; `AugmentedLagrangian` gives the rule. They live in the state dict.
 
     Args:
         num_classes: C.
         margin: m > 0. Published: 10.
-        penalty: P: "phr" (published), "p2", "p3" or "relu".
-        multipliers: $\lambda$, one number or one a class; the published start is 1e-6.
-        rho: $\rho$, one number or one a class; the published start is 1.
+        penalty: P: "phr" (published), "p2", "p3" or "relu". From a start near 0, "p3" and "relu" learn next to
+            nothing: everything in them is proportional to the multiplier.
+        multipliers: start of $\lambda$, one number or one a class; published: 1e-6.
+        rho: start and lower bound of $\rho$, one number or one a class; published: 1.
+        multiplier_every: epochs between updates of $\lambda$; 0 keeps the multipliers as given.
+        rho_every: epochs between checks of $\rho$; 0 keeps it as given.
+        multiplier_bounds: the range of $\lambda$.
+        rho_max: the upper bound of $\rho$.
+        growth: factor by which $\rho$ grows; published as gamma.
+        tau: the improvement of the mean constraint that keeps $\rho$ as it is.
         normalize: divide the constraint by the margin, as published.
         class_reduction: "mean" over the classes, as the released code, or "sum".
-        penalise_ignored: let ignored rows take part in the penalty, as the released code does in segmentation.
+        penalise_ignored: let ignored rows take part in the penalty and in the update, as the released code
+            does in segmentation.
+        rank_average: average the processes with equal weight, as the released code; by default sums and counts
+            are added, which is exact for shards of unequal size.
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
 
     Ties: the gradient of a tied maximum is shared evenly among the tied classes.
 
     Example:
         >>> loss = CALS(num_classes=2, margin=1.0)
-        >>> loss(torch.tensor([[4.0, 0.0]]), torch.tensor([0])), loss.terms["penalty"]
+        >>> logits, target = torch.tensor([[4.0, 0.0]]), torch.tensor([0])
+        >>> loss(logits, target), loss.terms["penalty"]
         (tensor(2.2682), tensor(2.2500))
+        >>> loss.observe(logits, target)
+        >>> loss.step_epoch()
+        >>> loss.lagrangian.multipliers
+        tensor([1.0000e-06, 3.0000e+00], dtype=torch.float64)
 
     Liu, Rony, Galdran, Dolz, Ben Ayed: "Class Adaptive Network Calibration", CVPR 2023.
     """
-
-    multipliers: Tensor
-    rho: Tensor
 
     def __init__(
         self,
@@ -136,9 +136,16 @@ class CALS(Loss):
         penalty: Literal["phr", "p2", "p3", "relu"] = "phr",
         multipliers: float | Iterable[float] | Tensor = 1e-6,
         rho: float | Iterable[float] | Tensor = 1.0,
+        multiplier_every: int = 1,
+        rho_every: int = 10,
+        multiplier_bounds: tuple[float, float] = (1e-6, 1e6),
+        rho_max: float = 10.0,
+        growth: float = 1.2,
+        tau: float = 0.9,
         normalize: bool = True,
         class_reduction: Literal["mean", "sum"] = "mean",
         penalise_ignored: bool = False,
+        rank_average: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
@@ -148,28 +155,62 @@ class CALS(Loss):
             raise InputError(f"margin must lie above 0, not {margin}: the constraint is divided by it.")
         self.margin, self.penalty, self.normalize = margin, penalty, normalize
         self.class_reduction, self.penalise_ignored = class_reduction, penalise_ignored
-        self.register_buffer("multipliers", _per_class(multipliers, num_classes, "multipliers"))
-        self.register_buffer("rho", _per_class(rho, num_classes, "rho"))
+        self.lagrangian = AugmentedLagrangian(
+            num_classes,
+            multipliers=multipliers,
+            rho=rho,
+            multiplier_bounds=multiplier_bounds,
+            rho_max=rho_max,
+            multiplier_every=multiplier_every,
+            rho_every=rho_every,
+            growth=growth,
+            tau=tau,
+            rank_average=rank_average,
+        )
+
+    def _constraint(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        h = constraint(batch.logits, self.margin, normalize=self.normalize)
+        state = self.lagrangian
+        return h, along_classes(state.rho, h), along_classes(state.multipliers, h)
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy and the penalty of each row."""
-        h = constraint(batch.logits, self.margin, normalize=self.normalize)
-        values = PENALTIES[self.penalty](h, along_classes(self.rho, h), along_classes(self.multipliers, h))
+        values = PENALTIES[self.penalty](*self._constraint(batch))
         penalty = values.mean(1) if self.class_reduction == "mean" else values.sum(1)
         return {"ce": cross_entropy(batch), "penalty": penalty.mean() if self.penalise_ignored else penalty}
+
+    @torch.no_grad()
+    def observe(self, logits: Tensor, target: Tensor, *, index: Tensor | None = None) -> None:
+        """Take note of the constraints of a validation batch."""
+        batch = self.prepare(logits, target, index)
+        h, rho, multipliers = self._constraint(batch)
+        valid = None if self.penalise_ignored else batch.valid
+        self.lagrangian.observe(penalty_derivative(self.penalty, h, rho, multipliers), h, valid)
+
+    def step_epoch(self) -> None:
+        """Update the multipliers and the penalty weights."""
+        self.lagrangian.step()
 
 
 @register("cals_hr")
 class CALSHR(Loss):
-    r"""The heuristic form of CALS: MbLS with a weight a class.
+    r"""The heuristic form of class-adaptive label smoothing (CALS-HR): MbLS with a learned weight a class.
 
     $$L = -\log p_y + \frac{1}{C} \sum_k \lambda_k \max(0, \max_j z_j - z_k - m)$$
+
+    At the end of an epoch the mean c of $\lambda_k \max(0, \cdot)$ over the observed rows is compared with that
+    of the epoch before: $\lambda_k$ grows by gamma where c exceeds tau times it, and shrinks by gamma where c
+    falls below it divided by tau. Call `observe` on every validation batch and `step_epoch` after each epoch.
 
     Args:
         num_classes: C.
         margin: m >= 0. Published: 10.
-        multipliers: $\lambda$, one number or one a class; equal ones make it MbLS with that alpha. The
-            published start is 0.1.
+        multipliers: start of $\lambda$, one number or one a class; equal ones make it MbLS with that alpha.
+        gamma: factor of the change, above 1.
+        tau: how far the mean must have moved.
+        every: epochs between updates; 0 keeps the weights as given.
+        multiplier_bounds: the range of $\lambda$.
+        rank_average: see `CALS`.
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
 
     Example:
@@ -180,6 +221,8 @@ class CALSHR(Loss):
     """
 
     multipliers: Tensor
+    score: Tensor
+    epoch: Tensor
 
     def __init__(
         self,
@@ -187,16 +230,46 @@ class CALSHR(Loss):
         margin: float = 10.0,
         *,
         multipliers: float | Iterable[float] | Tensor = 0.1,
+        gamma: float = 1.1,
+        tau: float = 1.1,
+        every: int = 1,
+        multiplier_bounds: tuple[float, float] = (1e-6, 1e6),
+        rank_average: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
         if margin < 0:
             raise InputError(f"margin must be at least 0, not {margin}.")
-        self.margin = margin
-        self.register_buffer("multipliers", _per_class(multipliers, num_classes, "multipliers"))
+        self.margin, self.gamma, self.tau, self.every = margin, gamma, tau, every
+        self.multiplier_bounds = multiplier_bounds
+        self.register_buffer("multipliers", per_class(multipliers, num_classes, "multipliers"))
+        self.register_buffer("score", torch.zeros(num_classes, dtype=torch.float64))
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
+        self.means = ClassMeans(num_classes, 1, rank_average=rank_average)
+
+    def _weighted(self, batch: Batch) -> Tensor:
+        penalty = margin_penalty(batch.logits, self.margin)
+        return along_classes(self.multipliers, penalty) * penalty
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy and the weighted penalty of each row."""
-        penalty = margin_penalty(batch.logits, self.margin)
-        weighted = (along_classes(self.multipliers, penalty) * penalty).mean(1)
-        return {"ce": cross_entropy(batch), "margin": weighted}
+        return {"ce": cross_entropy(batch), "margin": self._weighted(batch).mean(1)}
+
+    @torch.no_grad()
+    def observe(self, logits: Tensor, target: Tensor, *, index: Tensor | None = None) -> None:
+        """Take note of the penalties of a validation batch."""
+        batch = self.prepare(logits, target, index)
+        self.means.add([self._weighted(batch)], batch.valid)
+
+    def step_epoch(self) -> None:
+        """Update the weights."""
+        self.epoch += 1
+        means = self.means.take()
+        if means is None:
+            return
+        (score,), before = means, self.score.clone()
+        self.score.copy_(score)
+        if self.every and self.epoch % self.every == 0 and before.sum() != 0:
+            changed = torch.where(score > self.tau * before, self.multipliers * self.gamma, self.multipliers)
+            changed = torch.where(score < before / self.tau, changed / self.gamma, changed)
+            self.multipliers.copy_(changed.clamp(*self.multiplier_bounds))

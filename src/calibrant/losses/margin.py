@@ -32,6 +32,11 @@ class MarginLoss(Loss):
             equation writes it, which is C times stronger.
         penalise_ignored: let ignored rows take part in the penalty, as the published code does with a negative
             `ignore_index`.
+        schedule: how `step_epoch` moves alpha: "add" mu, "multiply" by mu, or multiply at every `step_size`-th
+            "step"; empty, as in every published result, for never.
+        mu: the step or factor of the schedule.
+        max_alpha: the end of the schedule.
+        step_size: epochs between two steps.
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
 
     Ties: the gradient of a tied maximum is shared evenly among the tied classes.
@@ -55,6 +60,10 @@ class MarginLoss(Loss):
         *,
         class_reduction: Literal["mean", "sum"] = "mean",
         penalise_ignored: bool = False,
+        schedule: Literal["", "add", "multiply", "step"] = "",
+        mu: float = 0.0,
+        max_alpha: float = 100.0,
+        step_size: int = 100,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
@@ -62,6 +71,10 @@ class MarginLoss(Loss):
             raise InputError(f"margin must be at least 0, not {margin}.")
         self.margin, self.alpha, self.class_reduction = margin, alpha, class_reduction
         self.penalise_ignored = penalise_ignored
+        if schedule not in ("", "add", "multiply", "step"):
+            raise InputError(f"schedule must be 'add', 'multiply', 'step' or empty, not {schedule!r}.")
+        self.schedule, self.mu, self.max_alpha, self.step_size = schedule, mu, max_alpha, step_size
+        self.epoch = 0
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy and the penalty of each row."""
@@ -71,6 +84,22 @@ class MarginLoss(Loss):
             "ce": cross_entropy(batch),
             "margin": over_classes.mean() if self.penalise_ignored else over_classes,
         }
+
+    def step_epoch(self) -> None:
+        """Move alpha along its schedule."""
+        self.epoch += 1
+        if self.schedule == "add":
+            self.alpha = min(self.alpha + self.mu, self.max_alpha)
+        elif self.schedule == "multiply" or (self.schedule == "step" and self.epoch % self.step_size == 0):
+            self.alpha = min(self.alpha * self.mu, self.max_alpha)
+
+    def get_extra_state(self) -> dict[str, float]:
+        """Return what the schedule has reached, for the state dict."""
+        return {"alpha": self.alpha, "epoch": self.epoch}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        """Go on from a saved state."""
+        self.alpha, self.epoch = state["alpha"], int(state["epoch"])
 
     def term_weights(self) -> dict[str, float]:
         """Weigh the penalty by alpha."""

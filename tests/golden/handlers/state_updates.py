@@ -1,0 +1,86 @@
+"""Losses that learn: what their state becomes, epoch by epoch."""
+
+import torch
+from torch import Tensor
+
+from calibrant.losses import create
+from calibrant.losses.base import Loss
+from calibrant.losses.margin import MarginLoss
+from tests.golden.framework import Case, handles
+
+
+def observe_epoch(loss: Loss, logits: Tensor, batch_sizes: list[int]) -> None:
+    """Show a loss a validation set in batches, with labels that play no part, and end the epoch."""
+    for part in logits.split(batch_sizes):
+        loss.observe(part, torch.zeros(part.shape[:1] + part.shape[2:], dtype=torch.int64))
+    loss.step_epoch()
+
+
+@handles("state-update", "CALS.update")
+def cals_update(case: Case) -> dict[str, Tensor]:
+    params = case.params
+    if "world_size" in params:
+        from tests.losses.test_class_adaptive import update_in_two_processes
+
+        shards = [case.inputs["logits_rank0"], case.inputs["logits_rank1"]]
+        return update_in_two_processes(params, shards, rank_average=True)
+    loss = create(
+        "cals",
+        num_classes=params["num_classes"],
+        margin=params["margin"],
+        penalty=params["penalty"],
+        normalize=params["normalize"],
+        multipliers=params["lambd_min"],
+        rho=params["rho_min"],
+        multiplier_bounds=(params["lambd_min"], params["lambd_max"]),
+        rho_max=params["rho_max"],
+        multiplier_every=params["lambd_step"],
+        rho_every=max(params["rho_step"], 0),
+        growth=params["gamma"],
+        tau=params["tao"],
+    )
+    state = loss.lagrangian
+    state.epoch.fill_(params["first_epoch"])
+    lambd, rho, mean = [state.multipliers.clone()], [state.rho.clone()], []
+    for logits in case.inputs["logits"]:
+        observe_epoch(loss, logits, params["batch_sizes"])
+        lambd.append(state.multipliers.clone())
+        rho.append(state.rho.clone())
+        mean.append(state.previous.clone())
+    return {"lambd": torch.stack(lambd), "rho": torch.stack(rho), "mean_constraint": torch.stack(mean)}
+
+
+@handles("state-update", "CALS-HR.update")
+def cals_hr_update(case: Case) -> dict[str, Tensor]:
+    params = case.params
+    loss = create(
+        "cals_hr",
+        num_classes=params["num_classes"],
+        margin=params["margin"],
+        multipliers=params["alpha"],
+        multiplier_bounds=(params["lambd_min"], params["lambd_max"]),
+        gamma=params["gamma"],
+        tau=params["tao"],
+        every=params["step_size"],
+    )
+    lambd, score = [loss.multipliers.clone()], []
+    for logits in case.inputs["logits"]:
+        observe_epoch(loss, logits, params["batch_sizes"])
+        lambd.append(loss.multipliers.clone())
+        score.append(loss.score.clone())
+    return {"lambd": torch.stack(lambd), "score": torch.stack(score)}
+
+
+@handles("schedule", "MbLS", "MbLS.schedule_alpha")
+def margin_schedule(case: Case) -> dict[str, Tensor]:
+    params = case.params
+    options = {
+        name: params[name] for name in ("alpha", "schedule", "mu", "max_alpha", "step_size") if name in params
+    }
+    loss = MarginLoss(margin=params.get("margin", 10.0), **options)
+    alpha = [loss.alpha]
+    for _ in range(params.get("epochs") or len(case.inputs["epochs"])):
+        loss.step_epoch()
+        alpha.append(loss.alpha)
+    course = torch.tensor(alpha, dtype=torch.float64)
+    return {"alpha": course, "alpha_after_epoch": course[1:]}
