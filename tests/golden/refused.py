@@ -8,7 +8,14 @@ _TIED = (
     "classes, as valid a sub-gradient and independent of the order of the classes. The value is compared."
 )
 
+_STRETCHED = (
+    "Every map is first stretched by the smallest and largest probability of the whole batch, so that an "
+    "image's confidence depends on its companions; the published training never calls it."
+)
+
 REFUSED: dict[str, str] = {
+    "aslp/batch_stats:mean_confidence": _STRETCHED,
+    "aslp/batch_stats:accuracy": _STRETCHED,
     "mislas/las_equal_counts_nan": "All counts equal is 0/0 there, and the loss NaN; ours smooths every "
     "class by eps_head.",
     "acls/mbls_tie:grad_logits": _TIED,

@@ -116,13 +116,13 @@ class Loss(nn.Module):
     #: Whether a term is defined on the batch as a whole, so that no value a row exists.
     batch_level: ClassVar[bool] = False
     #: Whether the ids of the samples must be passed as `index`.
-    needs_index: ClassVar[bool] = False
+    needs_index: bool = False
     #: Whether a row sees its neighbours, so that logits need spatial axes: (N, C, H, W).
     spatial: ClassVar[bool] = False
     #: Whether the logits are (N, 1, *) and the targets maps of the same shape in [0, 1].
     binary: ClassVar[bool] = False
     #: Whether a call draws random numbers.
-    stochastic: ClassVar[bool] = False
+    stochastic: bool = False
 
     check_values: bool | None = None
     weight: Tensor | None
