@@ -44,3 +44,27 @@ def weighted_kernel_error(case: Case) -> dict[str, Tensor]:
 def cross_entropy_and_weighted_kernel_error(case: Case) -> dict[str, Tensor]:
     bandwidth, alpha = case.params["bandwidth"], case.params["lamda"]
     return run_loss(create("mmce_w", alpha=alpha, bandwidth=bandwidth, normalization="reference"), case)
+
+
+# The reference averages its counts in float32.
+@handles("loss", "MDCA", tolerance={"loss": 1e-7})
+def class_difference(case: Case) -> dict[str, Tensor]:
+    return _term(create("mdca"), "mdca", case)
+
+
+@handles("loss", "NLL+MDCA", "LS+MDCA", "FL+MDCA")
+def classification_and_class_difference(case: Case) -> dict[str, Tensor]:
+    base = {"NLL": "ce", "LS": "ls", "FL": "focal"}[case.target.removesuffix("+MDCA")]
+    options = {name: case.params[name] for name in ("alpha", "beta", "gamma")}
+    return run_loss(create("mdca", base=base, **options), case)
+
+
+@handles("loss", "NLL+DCA")
+def difference(case: Case) -> dict[str, Tensor]:
+    return run_loss(create("dca", beta=case.params["beta"]), case)
+
+
+# The reference averages the confidences in float32.
+@handles("loss", "cross_entropy_with_dca_loss", tolerance=1e-6)
+def original_difference(case: Case) -> dict[str, Tensor]:
+    return run_loss(create("dca", alpha=case.params["alpha"], beta=case.params["beta"]), case)
