@@ -2,16 +2,21 @@
 
 from calibrant.losses.adaptive_conditional import ACLS
 from calibrant.losses.base import Batch, Loss
+from calibrant.losses.binary import BinaryLoss
 from calibrant.losses.class_adaptive import CALS, CALSHR
 from calibrant.losses.class_balanced import ClassBalancedCE, ClassBalancedFocal
 from calibrant.losses.cross_entropy import CrossEntropy
 from calibrant.losses.focal import FLSD, FLSD52, FLSD53, DualFocalLoss, FocalLoss, InverseFocalLoss
 from calibrant.losses.label_aware import LabelAwareSmoothing
+from calibrant.losses.label_perturbation import ScBCE
 from calibrant.losses.label_smoothing import LabelSmoothing
 from calibrant.losses.long_tailed import LDAM, BalancedSoftmax, LogitAdjustment
 from calibrant.losses.margin import MarginLoss
+from calibrant.losses.mdca import DCA, MDCA
+from calibrant.losses.meep import MEEP
 from calibrant.losses.mixing import MixedPair, mixed_loss
 from calibrant.losses.mmce import MMCE, WeightedMMCE
+from calibrant.losses.neighbours import NACL, SVLS
 from calibrant.losses.penalties import BrierLoss, EntropyPenalty, LogitNorm, Poly1, ProbabilityL1
 from calibrant.losses.registry import create, list_losses, register
 
@@ -19,13 +24,19 @@ __all__ = [
     "ACLS",
     "CALS",
     "CALSHR",
+    "DCA",
     "FLSD",
     "FLSD52",
     "FLSD53",
     "LDAM",
+    "MDCA",
+    "MEEP",
     "MMCE",
+    "NACL",
+    "SVLS",
     "BalancedSoftmax",
     "Batch",
+    "BinaryLoss",
     "BrierLoss",
     "ClassBalancedCE",
     "ClassBalancedFocal",
@@ -43,6 +54,7 @@ __all__ = [
     "MixedPair",
     "Poly1",
     "ProbabilityL1",
+    "ScBCE",
     "WeightedMMCE",
     "create",
     "list_losses",

@@ -1,4 +1,4 @@
-r"""Confidence against accuracy, averaged over a batch: of the predicted class (DCA), and of each class (MDCA)."""
+r"""Confidence against accuracy over a batch: of the predicted class (DCA), and of each class (MDCA)."""
 
 from typing import Literal, Unpack
 
