@@ -185,10 +185,10 @@ def remix_lambda(
     counts = check_counts(class_counts).to(a.device)
     ratio = counts[a] / counts[b]
     shares = torch.full_like(ratio, lam)
-    if lam < tau:
-        shares = torch.where(ratio >= kappa, 0.0, shares)
     if 1 - lam < tau:
         shares = torch.where(ratio <= 1 / kappa, 1.0, shares)
+    if lam < tau:
+        shares = torch.where(ratio >= kappa, 0.0, shares)
     return shares.mean() if form == "averaged" else shares
 
 
