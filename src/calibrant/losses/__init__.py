@@ -1,10 +1,12 @@
 """Losses that train networks to be calibrated: `create("mbls", margin=10.0)` or the classes themselves."""
 
 from calibrant.losses.adaptive_conditional import ACLS
+from calibrant.losses.adaptive_focal import AdaFocal
 from calibrant.losses.base import Batch, Loss
 from calibrant.losses.binary import BinaryLoss
 from calibrant.losses.class_adaptive import CALS, CALSHR
 from calibrant.losses.class_balanced import ClassBalancedCE, ClassBalancedFocal
+from calibrant.losses.cpc import CPC
 from calibrant.losses.cross_entropy import CrossEntropy
 from calibrant.losses.focal import FLSD, FLSD52, FLSD53, DualFocalLoss, FocalLoss, InverseFocalLoss
 from calibrant.losses.label_aware import LabelAwareSmoothing
@@ -24,6 +26,7 @@ __all__ = [
     "ACLS",
     "CALS",
     "CALSHR",
+    "CPC",
     "DCA",
     "FLSD",
     "FLSD52",
@@ -34,6 +37,7 @@ __all__ = [
     "MMCE",
     "NACL",
     "SVLS",
+    "AdaFocal",
     "BalancedSoftmax",
     "Batch",
     "BinaryLoss",

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from calibrant.losses import create
+from calibrant.losses import AdaFocal, create
 from calibrant.losses.base import Loss
 from calibrant.losses.margin import MarginLoss
-from tests.golden.framework import Case, handles
+from tests.golden.framework import HERE, Case, handles, load
+from tests.golden.handlers.losses_rows import run_loss
 
 
 def observe_epoch(loss: Loss, logits: Tensor, batch_sizes: list[int]) -> None:
@@ -84,3 +85,39 @@ def margin_schedule(case: Case) -> dict[str, Tensor]:
         alpha.append(loss.alpha)
     course = torch.tensor(alpha, dtype=torch.float64)
     return {"alpha": course, "alpha_after_epoch": course[1:]}
+
+
+def _adafocal(params: dict[str, object]) -> AdaFocal:
+    loss = create(
+        "adafocal",
+        bins=params["num_bins"],
+        rate=params["lamda"],
+        gamma=params["gamma_initial"],
+        switch=params["switch_pt"],
+        gamma_range=(params["gamma_min"], params["gamma_max"]),
+        reduction=params["reduction"],
+    )
+    assert isinstance(loss, AdaFocal)
+    return loss
+
+
+# The reference takes the exponential in float32; twenty-fold powers amplify its rounding.
+@handles("state-update", "AdaFocal", tolerance=1e-8)
+def adafocal_update(case: Case) -> dict[str, Tensor]:
+    loss = _adafocal(case.params)
+    course = []
+    for gap in case.inputs["calibration_gap"]:
+        loss.move(gap)
+        course.append(loss.gamma.clone())
+    return {"gamma": torch.stack(course)}
+
+
+@handles("loss", "AdaFocal")
+def adafocal(case: Case) -> dict[str, Tensor]:
+    loss = _adafocal(case.params)
+    if "after" in case.params:
+        (update,) = (c for c in load(HERE) if c.name == case.params["after"])
+        loss.gamma.copy_(update.outputs["gamma"][-1])
+        loss.upper.copy_(update.inputs["upper_bound"][-1][:-1])
+    p = case.inputs["logits"].softmax(1).gather(1, case.inputs["targets"].unsqueeze(1)).squeeze(1)
+    return run_loss(loss, case) | {"gamma_per_sample": loss.gamma_of(p)}
