@@ -68,3 +68,16 @@ def difference(case: Case) -> dict[str, Tensor]:
 @handles("loss", "cross_entropy_with_dca_loss", tolerance=1e-6)
 def original_difference(case: Case) -> dict[str, Tensor]:
     return run_loss(create("dca", alpha=case.params["alpha"], beta=case.params["beta"]), case)
+
+
+@handles("loss", "CPC", "CPCLoss")
+def pairwise_constraints(case: Case) -> dict[str, Tensor]:
+    params = case.params
+    loss = create(
+        "cpc",
+        discrimination=params["lambd_bdc"],
+        exclusion=params["lambd_bec"],
+        self_pairs=True,
+        ignore_index=params.get("ignore_index", -100),
+    )
+    return run_loss(loss, case)
