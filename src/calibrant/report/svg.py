@@ -1,0 +1,135 @@
+"""Small, accessible SVG out of matplotlib's."""
+
+import io
+import re
+from collections.abc import Iterator
+from xml.etree import ElementTree as ET
+
+from matplotlib.figure import Figure
+
+from calibrant.report.style import dark_css
+
+_NUMBER = re.compile(r"-?\d*\.\d+(?:e-?\d+)?|-?\d+e-?\d+")
+_REFERENCE = re.compile(r"url\(#([^)]+)\)|^#(.+)$")
+_NUMERIC = ("d", "x", "y", "width", "height", "transform", "stroke-width", "stroke-dasharray", "points")
+#: What holds anyway, being inherited from the root or the default of SVG.
+_DEFAULTS = {
+    "stroke-linejoin": "round",
+    "stroke-linecap": "butt",
+    "stroke-dashoffset": "0",
+    "stroke-miterlimit": "100000",
+    "text-anchor": "start",
+}
+_FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu Sans',sans-serif"
+
+
+def to_svg(figure: Figure, *, name: str, title: str, description: str, standalone: bool = False) -> str:
+    """Return a figure as SVG text.
+
+    Text stays text, numbers are rounded to 1/100 point, what nothing refers to loses its id and the other ids
+    begin with `name`, so that several figures can be inlined in one page.
+
+    Args:
+        figure: the figure.
+        name: prefix of the ids; letters, digits, hyphens.
+        title: read out as the name of the picture.
+        description: read out as what it shows.
+        standalone: whether it becomes a file of its own: with its size, its font and its dark theme.
+    """
+    buffer = io.BytesIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(buffer, format="svg", metadata=nothing)
+    root = ET.fromstring(buffer.getvalue())
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = dict(_attributes(element))
+        if element.tag != "text":
+            element.text = None
+        element.tail = None
+    _drop_styles(root)
+    _rename_ids(root, name)
+    _unwrap(root)
+    _frame(root, name, title, description, standalone)
+    return ET.tostring(root, encoding="unicode", short_empty_elements=True)
+
+
+def _attributes(element: ET.Element) -> Iterator[tuple[str, str]]:
+    """Yield what is needed of the attributes, with the declarations of `style` as attributes of their own."""
+    declared = (part.partition(":")[::2] for part in element.get("style", "").split(";") if part.strip())
+    pairs = [(key.rpartition("}")[2], value) for key, value in element.items() if key != "style"]
+    for key, value in [*pairs, *((key.strip(), value.strip()) for key, value in declared)]:
+        if key in _NUMERIC:
+            value = _tidy(key, value)
+        if not value or _DEFAULTS.get(key) == value or key == "font-family":
+            continue
+        yield key, value.removesuffix("px") if key == "font-size" else value
+
+
+def _tidy(key: str, value: str) -> str:
+    value = " ".join(_NUMBER.sub(_rounded, value).split())
+    if key == "d":
+        value = re.sub(r" ?([A-Za-z]) ?", r"\1", value)
+    if key == "transform":
+        value = re.sub(r"rotate\(-?0 [^)]*\)", "", value)
+    return value.strip()
+
+
+def _rounded(number: re.Match[str]) -> str:
+    text = f"{float(number.group()):.2f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def _drop_styles(root: ET.Element) -> None:
+    for parent in root.iter():
+        for child in [c for c in parent if c.tag == "style" or (c.tag == "defs" and not len(c))]:
+            parent.remove(child)
+    for defs in [c for c in root if c.tag == "defs" and not len(c)]:
+        root.remove(defs)
+
+
+def _rename_ids(root: ET.Element, name: str) -> None:
+    """Keep the ids that something refers to, under names that begin with `name`."""
+    targets: dict[str, str] = {}
+    for element in root.iter():
+        for key, value in element.items():
+            match = _REFERENCE.search(value) if key in ("href", "clip-path") else None
+            if match:
+                target = match.group(1) or match.group(2)
+                new = targets.setdefault(target, f"{name}-{len(targets)}")
+                element.set(key, value.replace(f"#{target}", f"#{new}"))
+    for element in root.iter():
+        old = element.attrib.pop("id", None)
+        if old in targets:
+            element.set("id", targets[old])
+
+
+def _unwrap(element: ET.Element) -> None:
+    """Put the children of bare groups in the place of the groups, and drop empty ones."""
+    kept: list[ET.Element] = []
+    for child in element:
+        _unwrap(child)
+        if child.tag == "g" and not child.attrib:
+            kept += list(child)
+        elif child.tag != "g" or len(child):
+            kept.append(child)
+    element[:] = kept
+
+
+def _frame(root: ET.Element, name: str, title: str, description: str, standalone: bool) -> None:
+    """Give the root its accessible name and what its children inherit."""
+    size = {key: f"{float(root.attrib[key].removesuffix('pt')) * 4 / 3:.0f}" for key in ("width", "height")}
+    root.attrib = {
+        "viewBox": root.attrib["viewBox"],
+        "role": "img",
+        "aria-labelledby": f"{name}-title {name}-desc",
+        "stroke-linejoin": "round",
+        "stroke-miterlimit": "10",
+    }
+    labels = [ET.Element("title", id=f"{name}-title"), ET.Element("desc", id=f"{name}-desc")]
+    labels[0].text, labels[1].text = title, description
+    if standalone:
+        root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "font-family": _FONT, **size}
+        sheet = ET.Element("style")
+        sheet.text = f"@media (prefers-color-scheme:dark){{{dark_css()}}}"
+        labels.append(sheet)
+    root[:] = [*labels, *root]
