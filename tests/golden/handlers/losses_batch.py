@@ -81,3 +81,9 @@ def pairwise_constraints(case: Case) -> dict[str, Tensor]:
         ignore_index=params.get("ignore_index", -100),
     )
     return run_loss(loss, case)
+
+
+@handles("loss", "AvULoss")
+def accuracy_versus_uncertainty(case: Case) -> dict[str, Tensor]:
+    assert case.params["beta"] == 1
+    return _term(create("avu", threshold=case.params["uncertainty_threshold"]), "avu", case)
