@@ -8,7 +8,7 @@ from torch.nn.functional import logsigmoid, softplus
 
 from calibrant.errors import InputError
 from calibrant.losses.base import Batch, Loss, Settings
-from calibrant.losses.counts import Counts, check_counts, of_label
+from calibrant.losses.counts import Counts, check_counts, is_label, of_label
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.focal import focal
 from calibrant.losses.registry import register
@@ -183,5 +183,4 @@ def sigmoid_focal(batch: Batch, gamma: float) -> Tensor:
         present, absent = of_absent(-batch.logits), of_absent(batch.logits)
         return (batch.target * present + (1 - batch.target) * absent).sum(1)
     # The present class costs what the absent one costs at the opposite logit.
-    label = batch.target.unsqueeze(1)
-    return of_absent(batch.logits.scatter(1, label, -batch.logits.gather(1, label))).sum(1)
+    return of_absent(torch.where(is_label(batch), -batch.logits, batch.logits)).sum(1)

@@ -59,6 +59,12 @@ def per_class(batch: Batch, values: Tensor) -> Tensor:
     return values.to(batch.logits.dtype).view(1, -1, *[1] * (batch.logits.dim() - 2))
 
 
+def is_label(batch: Batch) -> Tensor:
+    """Return (N, C, *) bool, True at the labelled class; a comparison fuses where a scatter would not."""
+    classes = torch.arange(batch.logits.shape[1], device=batch.target.device)
+    return classes.view(1, -1, *[1] * (batch.logits.dim() - 2)) == batch.target.unsqueeze(1)
+
+
 def of_label(batch: Batch, values: Tensor) -> Tensor:
     """Return (N, *): of (C,) values, that of the labelled class; the expectation under a soft target."""
     if batch.soft:

@@ -2,11 +2,12 @@ r"""Losses that move the logits by what is known of the class frequencies: margi
 
 from typing import Unpack
 
+import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
 from calibrant.losses.base import Batch, Loss, Settings
-from calibrant.losses.counts import Counts, check_counts, of_label, per_class
+from calibrant.losses.counts import Counts, check_counts, is_label, of_label, per_class
 from calibrant.losses.registry import register
 
 
@@ -78,7 +79,7 @@ class LDAM(Loss):
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of each row after the margin."""
         margin = of_label(batch, self.margins).unsqueeze(1)
-        moved = batch.logits.scatter_add(1, batch.target.unsqueeze(1), -margin)
+        moved = torch.where(is_label(batch), batch.logits - margin, batch.logits)
         return {"ce": -batch.at_target((self.scale * moved).log_softmax(1))}
 
 
