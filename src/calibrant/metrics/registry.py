@@ -1,0 +1,59 @@
+"""Metrics by name. Nothing of torchmetrics is imported before a metric is made."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Unpack
+
+from calibrant.metrics.definitions import DEFINITIONS
+from calibrant.metrics.settings import Settings
+from calibrant.registry import Registry
+
+if TYPE_CHECKING:
+    from calibrant.metrics.modules import CalibrationMetric
+
+METRICS: "Registry[Any]" = Registry("metric", "calibrant.metrics")
+register = METRICS.register
+
+
+def _factory(name: str) -> "Callable[..., CalibrationMetric]":
+    def make(**settings: Unpack[Settings]) -> "CalibrationMetric":
+        from calibrant.metrics import modules
+
+        return modules.BY_NAME[name](**settings)
+
+    from calibrant.metrics import functional
+
+    make.__doc__ = getattr(functional, name).__doc__
+    make.__name__ = name
+    return make
+
+
+for _name in DEFINITIONS:
+    register(_name)(_factory(_name))
+
+
+def create(name: str, *, num_classes: int | None = None, **options: Any) -> Any:
+    """Build a streaming metric by its name.
+
+    Args:
+        name: one of `list_metrics()`.
+        num_classes: number of classes C.
+        **options: the metric's own arguments; `inputs` is required.
+
+    Raises:
+        InputError: for an unknown name or option, with the nearest known one.
+
+    Example:
+        >>> create("ece", num_classes=10, inputs="logits")
+        ECE()
+    """
+    return METRICS.create(name, {"num_classes": num_classes}, **options)
+
+
+def list_metrics() -> list[str]:
+    """Return the names of all metrics, those of other packages included.
+
+    Example:
+        >>> {"ece", "aece", "classwise_ece", "brier"} <= set(list_metrics())
+        True
+    """
+    return METRICS.names()

@@ -1,0 +1,367 @@
+"""The one streaming state: counts in int64 and sums in float64 that add up over batches and processes.
+
+A metric is a view of it. Only the parts that a metric needs are kept.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from calibrant.errors import InputError
+from calibrant.metrics.binning import Convention, bin_edges, bin_index, convention
+from calibrant.metrics.classwise import add_classwise
+from calibrant.metrics.rows import Inputs, Piece, Rows, checked
+from calibrant.metrics.samples import COARSE, EXACT_LIMIT, FINE, Cells, Grid, histogram
+from calibrant.metrics.views import Bins
+
+Sums = dict[str, Tensor]
+Samples = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a state keeps.
+
+    Attributes:
+        parts: names out of `PARTS`.
+        num_classes: C; needed by the parts that count by class.
+        n_bins: number of equal-width bins.
+        rule: where bins close.
+        task: "top_label" for the largest probability against its being right; "event" for the probability of
+            class 1 of a binary task against its occurring.
+        exact_limit: up to how many samples quantiles and orders are exact.
+    """
+
+    parts: frozenset[str]
+    num_classes: int
+    n_bins: int = 15
+    rule: Convention = field(default_factory=lambda: convention("calibrant"))
+    task: str = "top_label"
+    exact_limit: int = EXACT_LIMIT
+
+    def __post_init__(self) -> None:
+        self.rule.bins(self.n_bins)
+        if self.task not in ("top_label", "event"):
+            raise InputError(f"task must be 'top_label' or 'event', not {self.task!r}.")
+        if self.task == "event" and self.num_classes != 2:
+            raise InputError(
+                f"task='event' is for two classes, not {self.num_classes}; use a class-wise metric instead."
+            )
+
+    def zeros(self, device: torch.device | str = "cpu", *, histograms: bool = True) -> Sums:
+        """Return the tensors of an empty state by name, those of the histograms on request."""
+        sums = {"total": torch.zeros((), dtype=torch.int64)}
+        for name in PART_NAMES:
+            if name in self.parts and (histograms or name not in ("samples", "class_samples")):
+                sums |= _ZEROS[name](self)
+        return {name: tensor.to(device) for name, tensor in sums.items()}
+
+    def measure(self, rows: Rows) -> tuple[Sums, Samples]:
+        """Return what a batch adds to the sums, and its samples by name ("each_confidence", …)."""
+        if max(rows.values.shape[1], 2) != self.num_classes:
+            raise InputError(
+                f"The values have {rows.values.shape[1]} classes, the metric was made for {self.num_classes}."
+            )
+        sums = self.zeros(rows.values.device, histograms=False)
+        found: dict[str, list[Tensor]] = {}
+        for piece in rows.pieces():
+            sums["total"] += len(piece.labels)
+            _ = piece.confidence  # looks for NaN and values out of range, whatever the parts
+            for name in PART_NAMES:
+                if name in self.parts:
+                    _ADD[name](self, piece, sums)
+            for key, tensor in self._samples(piece):
+                found.setdefault(key, []).append(tensor)
+        return sums, {key: torch.cat(tensors) for key, tensors in found.items()}
+
+    def _samples(self, piece: Piece) -> Iterator[tuple[str, Tensor]]:
+        if "samples" in self.parts:
+            confidence, correct = _pairs(self, piece)
+            yield "each_confidence", confidence.double()
+            yield "each_correct", correct
+        if "class_samples" in self.parts:
+            probs = piece.probs.movedim(1, 2).reshape(-1, piece.probs.shape[1])
+            yield "each_class_confidence", probs if piece.valid is None else probs[piece.valid.reshape(-1)]
+            yield "each_class_label", piece.labels
+
+
+class State:
+    """Sums and samples of everything seen so far.
+
+    Args:
+        parts: which parts to keep.
+        num_classes: C.
+        n_bins: number of equal-width bins.
+        rule: name of the convention.
+        task: "top_label" or "event".
+        exact_limit: up to how many samples quantiles and orders are exact.
+
+    Example:
+        >>> state = State({"top"}, num_classes=2, n_bins=5)
+        >>> state.update(torch.tensor([[0.9, 0.1], [0.3, 0.7]]), torch.tensor([0, 0]), inputs="probs")
+        >>> state.bins().count
+        tensor([0, 0, 0, 1, 1])
+    """
+
+    def __init__(
+        self,
+        parts: Iterable[str],
+        num_classes: int,
+        n_bins: int = 15,
+        rule: str = "calibrant",
+        task: str = "top_label",
+        exact_limit: int = EXACT_LIMIT,
+    ) -> None:
+        self.spec = Spec(frozenset(parts), num_classes, n_bins, convention(rule), task, exact_limit)
+        self.sums = self.spec.zeros()
+        self.samples: dict[str, list[Tensor]] = {}
+
+    @classmethod
+    def over(cls, spec: Spec, sums: Sums, samples: dict[str, list[Tensor]]) -> "State":
+        """Return a state on given tensors, which it does not copy."""
+        state = cls.__new__(cls)
+        state.spec, state.sums, state.samples = spec, sums, samples
+        return state
+
+    def update(
+        self,
+        values: Tensor,
+        target: Tensor,
+        *,
+        inputs: Inputs,
+        ignore_index: int | Iterable[int] | None = None,
+    ) -> None:
+        """Add a batch of predictions and labels; shapes and errors as in `checked`."""
+        self.add(checked(values, target, inputs=inputs, ignore_index=ignore_index))
+
+    def add(self, rows: Rows) -> None:
+        """Add a batch that is checked already."""
+        self._add(*self.spec.measure(rows))
+
+    def add_pairs(self, confidence: Tensor, correct: Tensor) -> None:
+        """Add predictions of which only the confidence and the correctness are known, both (M,)."""
+        confidence, right = checked_pairs(confidence, correct, self.spec.rule)
+        sums = self.spec.zeros(confidence.device, histograms=False)
+        sums["total"] += len(confidence)
+        samples: Samples = {}
+        if "top" in self.spec.parts:
+            _add_binned(self.spec, confidence, right, sums)
+        if "samples" in self.spec.parts:
+            samples = {"each_confidence": confidence.double(), "each_correct": right}
+        self._add(sums, samples)
+
+    def merge(self, other: "State") -> None:
+        """Add what another state of the same kind has seen."""
+        if other.spec != self.spec:
+            raise InputError("Only states of the same metric and settings can be merged.")
+        self._add(other.sums, {key: torch.cat(held) for key, held in other.samples.items() if held})
+
+    def _add(self, sums: Sums, samples: Samples) -> None:
+        for name, tensor in sums.items():
+            self.sums[name] = self.sums[name].to(tensor.device) + tensor
+        for key, tensor in samples.items():
+            self.samples.setdefault(key, []).append(tensor)
+        self.compact()
+
+    def compact(self, *, finish: bool = False) -> None:
+        """Move the samples into the histogram once there are more than the limit.
+
+        Args:
+            finish: also move samples that are few where the histogram holds others already, as happens when
+                states of several processes are joined.
+        """
+        for part, key, grid in (
+            ("samples", "each_confidence", FINE),
+            ("class_samples", "each_class_confidence", COARSE),
+        ):
+            held = self.samples.get(key, [])
+            size = sum(x.numel() for x in held)
+            started = finish and bool(self.sums.get(f"{part}_count", torch.zeros(1)).any())
+            if size and (size > self.spec.exact_limit or started):
+                self._into_histogram(part, grid)
+
+    def _into_histogram(self, part: str, grid: Grid) -> None:
+        if part == "samples":
+            confidence = torch.cat(self.samples.pop("each_confidence"))
+            correct = torch.cat(self.samples.pop("each_correct"))
+            new = histogram(grid, 1, confidence, correct)
+        else:
+            confidence = torch.cat(self.samples.pop("each_class_confidence"))
+            labels = torch.cat(self.samples.pop("each_class_label"))
+            classes = torch.arange(self.spec.num_classes, device=labels.device)
+            correct = labels.unsqueeze(1) == classes
+            group = classes.expand_as(correct)
+            new = histogram(
+                grid, self.spec.num_classes, confidence.reshape(-1), correct.reshape(-1), group.reshape(-1)
+            )
+        for name, tensor in new.items():
+            self.sums[f"{part}_{name}"] = self.sums[f"{part}_{name}"] + tensor
+
+    def count(self) -> int:
+        """Return the number of rows seen; raises `InputError` when there are none."""
+        total = int(self.sums["total"])
+        if total == 0:
+            raise InputError("There are no samples: nothing was given, or every label is ignored.")
+        return total
+
+    def bins(self) -> Bins:
+        """Return the equal-width bins of the confidence."""
+        return self._bins("top")
+
+    def class_bins(self) -> Bins:
+        """Return the equal-width bins of each class's probability, tensors of shape (C, bins)."""
+        return self._bins("class")
+
+    def _bins(self, part: str) -> Bins:
+        total = self.count()
+        count = self.sums[f"{part}_count"]
+        return Bins(
+            count=count,
+            confidence=self.sums[f"{part}_confidence"],
+            correct=self.sums[f"{part}_correct"],
+            residual_sq=self.sums[f"{part}_residual_sq"],
+            total=int(count.sum()) if self.spec.rule.weights == "binned" else total,
+            edges=bin_edges(self.spec.n_bins, self.spec.rule).to(count.device),
+        )
+
+    def cells(self, part: str = "samples") -> Cells:
+        """Return the samples, or the cells of their histogram that hold any."""
+        self.count()
+        self.compact(finish=True)
+        held = self.samples.get("each_confidence" if part == "samples" else "each_class_confidence", [])
+        if held:
+            confidence = torch.cat(held)
+            if part == "samples":
+                correct = torch.cat(self.samples["each_correct"])
+                group = torch.zeros_like(correct, dtype=torch.int64)
+            else:
+                labels = torch.cat(self.samples["each_class_label"])
+                classes = torch.arange(self.spec.num_classes, device=labels.device)
+                correct = (labels.unsqueeze(1) == classes).reshape(-1)
+                group = classes.expand_as(confidence).reshape(-1)
+            confidence = confidence.reshape(-1).double()
+            return Cells(confidence, correct.double(), torch.ones_like(confidence), group, True)
+        grid = FINE if part == "samples" else COARSE
+        kept = self.sums[f"{part}_count"].nonzero().squeeze(1)
+        count = self.sums[f"{part}_count"][kept].double()
+        return Cells(
+            self.sums[f"{part}_confidence"][kept] / count,
+            self.sums[f"{part}_correct"][kept].double(),
+            count,
+            kept // grid.cells,
+            False,
+        )
+
+
+def checked_pairs(confidence: Tensor, correct: Tensor, rule: Convention) -> tuple[Tensor, Tensor]:
+    """Check (M,) confidences and their correctness; clamp rounding errors unless the convention drops them."""
+    if confidence.dim() != 1 or correct.shape != confidence.shape:
+        raise InputError(
+            f"confidence and correct must both be (M,), not {tuple(confidence.shape)} and "
+            f"{tuple(correct.shape)}."
+        )
+    if not confidence.is_floating_point():
+        raise InputError(f"confidence must be real, not {confidence.dtype}.")
+    if confidence.dtype in (torch.float16, torch.bfloat16):
+        confidence = confidence.float()
+    fits = (confidence >= -1e-5) & (confidence <= 1 + 1e-5)
+    if not fits.all():
+        where = int((~fits).nonzero()[0])
+        raise InputError(f"The confidence at position {where} is {float(confidence[where]):g}, outside [0, 1].")
+    if rule.outside == "clamp":
+        confidence = confidence.clamp(0, 1)
+    return confidence.detach(), correct.to(confidence.device).bool()
+
+
+def _pairs(spec: Spec, piece: Piece) -> tuple[Tensor, Tensor]:
+    if spec.task == "event":
+        return piece.counted(piece.probs[:, 1]).clamp(max=1), piece.labels == 1
+    return piece.confidence, piece.correct
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64)
+
+
+def _counts(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.int64)
+
+
+def _binned_zeros(part: str, *shape: int) -> Sums:
+    return {
+        f"{part}_count": _counts(*shape),
+        f"{part}_correct": _counts(*shape),
+        f"{part}_confidence": _zeros(*shape),
+        f"{part}_residual_sq": _zeros(*shape),
+    }
+
+
+def _add_binned(spec: Spec, confidence: Tensor, correct: Tensor, sums: Sums) -> None:
+    bins = spec.rule.bins(spec.n_bins)
+    index = bin_index(confidence, spec.n_bins, spec.rule)
+    wide = confidence.double()
+    # One more bin than there are takes what the convention drops.
+    both = torch.bincount(2 * index + correct, minlength=2 * bins + 2).view(-1, 2)[:bins]
+    sums["top_count"] += both.sum(1)
+    sums["top_correct"] += both[:, 1]
+    for name, values in (("confidence", wide), ("residual_sq", (wide - correct.double()).square())):
+        sums[f"top_{name}"] += values.new_zeros(bins + 1).scatter_add_(0, index, values)[:bins]
+
+
+def _add_labels(spec: Spec, piece: Piece, sums: Sums) -> None:
+    classes = spec.num_classes
+    sums["label_count"] += torch.bincount(piece.labels, minlength=classes)
+    sums["label_correct"] += torch.bincount(piece.labels[piece.correct], minlength=classes)
+
+
+def _add_predictions(spec: Spec, piece: Piece, sums: Sums) -> None:
+    sums["predicted_count"] += torch.bincount(piece.predicted, minlength=spec.num_classes)
+
+
+def _add_moments(name: str) -> "Callable[[Spec, Piece, Sums], None]":
+    def add(spec: Spec, piece: Piece, sums: Sums) -> None:
+        values: Tensor = getattr(piece, name)
+        sums[f"{name}_sum"] += values.sum()
+        sums[f"{name}_sum_sq"] += values.square().sum()
+
+    return add
+
+
+def _add_ranks(spec: Spec, piece: Piece, sums: Sums) -> None:
+    sums["rank_count"] += torch.bincount(piece.rank, minlength=spec.num_classes)
+
+
+def _histogram_zeros(part: str, size: int) -> Sums:
+    return {
+        f"{part}_count": _counts(size),
+        f"{part}_correct": _counts(size),
+        f"{part}_confidence": _zeros(size),
+    }
+
+
+_ZEROS: dict[str, Callable[[Spec], Sums]] = {
+    "top": lambda s: _binned_zeros("top", s.rule.bins(s.n_bins)),
+    "class": lambda s: _binned_zeros("class", s.num_classes, s.rule.bins(s.n_bins)),
+    "labels": lambda s: {name: _counts(s.num_classes) for name in ("label_count", "label_correct")},
+    "predictions": lambda s: {"predicted_count": _counts(s.num_classes)},
+    "nll": lambda s: {"nll_sum": _zeros(), "nll_sum_sq": _zeros()},
+    "brier": lambda s: {"brier_sum": _zeros(), "brier_sum_sq": _zeros()},
+    "ranks": lambda s: {"rank_count": _counts(s.num_classes)},
+    "samples": lambda s: _histogram_zeros("samples", FINE.cells),
+    "class_samples": lambda s: _histogram_zeros("class_samples", s.num_classes * COARSE.cells),
+}
+_ADD: dict[str, Callable[[Spec, Piece, Sums], None]] = {
+    "top": lambda s, piece, sums: _add_binned(s, *_pairs(s, piece), sums),
+    "class": lambda s, piece, sums: add_classwise(piece, s.n_bins, s.rule, sums),
+    "labels": _add_labels,
+    "predictions": _add_predictions,
+    "nll": _add_moments("nll"),
+    "brier": _add_moments("brier"),
+    "ranks": _add_ranks,
+    "samples": lambda s, piece, sums: None,
+    "class_samples": lambda s, piece, sums: None,
+}
+#: The parts that a state can keep.
+PART_NAMES = tuple(_ZEROS)
