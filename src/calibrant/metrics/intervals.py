@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
+from calibrant.metrics.smooth import smooth_ece, smoothed_area
 
 GapStatistic = Callable[[Tensor, Tensor], Tensor]
 
@@ -128,49 +129,72 @@ def binned_interval(
         >>> bool(0.05 < low < 0.092 < high < 0.13)
         True
     """
-    z_level = _checked(level)
+    _checked(level)
     n = float(total)
     if n == 0:
         return Interval(*(torch.tensor(math.nan, dtype=torch.float64),) * 2)
-    gaps = residual_sum.double() / n
-    weights = count.double() / n
-    second = residual_sq.double() / n
-    size = max(100, min(draws, 4_000_000 // max(gaps.numel(), 1)))
-    family = _ScaledGaps(gaps, second, n, size, seed)
+    gaps, weights, second = residual_sum.double() / n, count.double() / n, residual_sq.double() / n
+    white = _white_noise(draws, gaps, seed)
     observed = statistic(gaps.unsqueeze(0), weights)[0]
+    widening = math.sqrt(2) if gaps.dim() > 1 else 1.0
+
+    def along(direction: Tensor) -> tuple[Tensor, Tensor]:
+        family = _Scaled(direction, second, n, white)
+        ends = _accepted(lambda t: statistic(family.at(t), weights), observed, level, widening)
+        low, high = statistic(direction * torch.tensor(ends).to(gaps).reshape(2, *[1] * gaps.dim()), weights)
+        return low, high
+
+    low, high = along(gaps)
+    _, high_if_even = along(torch.where(gaps < 0, -1.0, 1.0) * second.clamp(min=0).sqrt())
+    return Interval(low, torch.maximum(high, high_if_even))
+
+
+def _accepted(
+    replicates: Callable[[float], Tensor], observed: Tensor, level: float, widening: float = 1.0
+) -> tuple[float, float]:
+    """Return the least and the greatest t at which `observed` is in the central `level` of the replicates."""
+    tail = (1 - level) / 2
 
     def quantile(scale: float, probability: float) -> Tensor:
-        return torch.quantile(statistic(family.at(scale), weights), probability)
+        drawn = replicates(scale)
+        return torch.quantile(drawn, probability).sub_(drawn.mean()).mul_(widening).add_(drawn.mean())
 
-    tail = (1 - z_level) / 2
     low = _smallest(lambda t: bool(quantile(t, 1 - tail) >= observed))
-    high = _smallest(lambda t: bool(quantile(t, tail) > observed))
-    ends = statistic(torch.stack([low * gaps, high * gaps]), weights)
-    return Interval(ends[0], ends[1])
+    return low, max(low, _smallest(lambda t: bool(quantile(t, tail) > observed)))
 
 
-class _ScaledGaps:
-    """Replicates of the gaps when the truth is t times the observed ones, with common noise for every t.
+def _white_noise(draws: int, like: Tensor, seed: int) -> Tensor:
+    """Return (draws, ...) standard normal noise; fewer draws where each is long, which also varies less."""
+    size = max(100, min(draws, 4_000_000 // max(like.numel(), 1)))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((size, *like.shape), generator=generator, dtype=torch.float64).to(like.device)
 
-    The covariance is diag(v) - D D' (over N). Its root applied to white noise z is sqrt(v) z minus a multiple
-    of D itself, so that a replicate is `noise + scale_r * gaps` with one number per replicate and class.
+
+class _Scaled:
+    """Replicates of the gaps when the truth is t times a direction, with common noise for every t.
+
+    The covariance is (diag(v) - D D') / N, one such block a class. Its root applied to white noise z is
+    sqrt(v) z minus a multiple of D itself: a replicate is `noise + factor * D`, one factor a draw and class.
+
+    Args:
+        direction: (..., bins) D at t = 1.
+        second: (..., bins) v, the mean square of the residuals of each bin.
+        n: number of samples N.
+        white: (draws, ..., bins) standard normal noise.
     """
 
-    def __init__(self, gaps: Tensor, second: Tensor, n: float, draws: int, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        white = torch.randn((draws, *gaps.shape), generator=generator, dtype=torch.float64).to(gaps.device)
+    def __init__(self, direction: Tensor, second: Tensor, n: float, white: Tensor) -> None:
         root = second.clamp(min=0).sqrt()
-        direction = torch.where(root > 0, gaps / root.clamp(min=1e-300), torch.zeros_like(gaps))
-        self.gaps = gaps
-        self.length_sq = (direction * direction).sum(-1, keepdim=True).clamp(max=1.0)
-        self.along = (white * direction).sum(-1, keepdim=True) / math.sqrt(n)
-        self.noise = white.mul_(root / math.sqrt(n))
+        unit = torch.where(root > 0, direction / root.clamp(min=1e-300), torch.zeros_like(direction))
+        self.direction = direction
+        self.length_sq = (unit * unit).sum(-1, keepdim=True).clamp(min=1e-300)
+        self.along = (white * unit).sum(-1, keepdim=True) / math.sqrt(n)
+        self.noise = white * (root / math.sqrt(n))
 
     def at(self, scale: float) -> Tensor:
-        """Return (draws, ...) replicates of the gaps at `scale` times the observed ones."""
-        length_sq = self.length_sq.clamp(min=1e-300)
-        shrink = (1 - (1 - (scale * scale * length_sq).clamp(max=1.0)).sqrt()) / length_sq
-        return torch.addcmul(self.noise, scale - shrink * self.along, self.gaps)
+        """Return (draws, ..., bins) replicates of the gaps at `scale` times the direction."""
+        shrink = (1 - (1 - (scale * scale * self.length_sq).clamp(max=1.0)).sqrt()) / self.length_sq
+        return torch.addcmul(self.noise, scale - shrink * self.along, self.direction)
 
 
 def _smallest(accepts: Callable[[float], bool], steps: int = 14) -> float:
@@ -231,21 +255,13 @@ def resampled_interval(
     """
     _checked(level)
     kept = count > 0
-    cells = [x[kept].double() for x in (count, confidence_sum, correct_sum)]
-    if not len(cells[0]):
+    size, total, correct = (x[kept].double() for x in (count, confidence_sum, correct_sum))
+    if not len(size):
         return Interval(*(torch.tensor(math.nan, dtype=torch.float64),) * 2)
-    estimate = statistic(cells[1] / cells[0], cells[2].unsqueeze(0), cells[0].unsqueeze(0))[0]
-    size, confidence, correct = _joined(*cells)
+    estimate = statistic(total / size, correct.unsqueeze(0), size.unsqueeze(0))[0]
+    size, confidence, correct = _joined(size, total, correct)
     if from_zero:
-        n = float(size.sum())
-        squares = (size - correct) * confidence**2 + correct * (1 - confidence) ** 2
-
-        def of_gaps(gaps: Tensor, weights: Tensor) -> Tensor:
-            return statistic(confidence, size * confidence - n * gaps, size.expand_as(gaps))
-
-        return binned_interval(
-            of_gaps, size, size * confidence - correct, squares, n, level=level, draws=draws, seed=seed
-        )
+        return _inverted(statistic, size, confidence, correct, level, draws, seed)
     generator = torch.Generator().manual_seed(seed)
     rates = torch.stack([correct, size - correct]).cpu().unsqueeze(1).expand(2, draws, -1)
     right, wrong = torch.poisson(rates, generator=generator).to(size.device)
@@ -259,6 +275,37 @@ def resampled_interval(
     return Interval(ends[0], ends[1])
 
 
+def _inverted(
+    statistic: CellStatistic,
+    count: Tensor,
+    confidence: Tensor,
+    correct: Tensor,
+    level: float,
+    draws: int,
+    seed: int,
+) -> Interval:
+    """Return the interval of a distance from calibration, by test inversion on the residuals of the cells."""
+    n = float(count.sum())
+    gaps = (count * confidence - correct) / n
+    squares = ((count - correct) * confidence**2 + correct * (1 - confidence) ** 2) / n
+    family = _Scaled(gaps, squares, n, _white_noise(draws, gaps, seed))
+
+    def value(gaps: Tensor) -> Tensor:
+        return statistic(confidence, count * confidence - n * gaps, count.expand_as(gaps))
+
+    observed = value(gaps.unsqueeze(0))[0]
+    if statistic is smooth_ece:
+        # It exceeds a width exactly where the residual smoothed at that width has the larger area: one
+        # transform tells, where its value would take a search for every replicate.
+        def test(gaps: Tensor) -> Tensor:
+            return smoothed_area(confidence, gaps, observed.expand(len(gaps)))
+    else:
+        test = value
+    ends = _accepted(lambda t: test(family.at(t)), observed, level)
+    low, high = value(gaps * torch.tensor(ends).to(gaps).unsqueeze(1))
+    return Interval(low, high)
+
+
 def _joined(
     count: Tensor, confidence_sum: Tensor, correct: Tensor, cells: int = 1024
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -268,7 +315,8 @@ def _joined(
     if len(count) > cells:
         middle = count.cumsum(0) - count / 2
         index = (middle * (cells / count.sum())).long().clamp(max=cells - 1)
-        _, index = index.unique_consecutive(return_inverse=True)
+        index = (index.diff() > 0).cumsum(0)
+        index = torch.cat([index.new_zeros(1), index])
         zeros = count.new_zeros(int(index[-1]) + 1)
         count, confidence_sum, correct = (
             zeros.index_add(0, index, x) for x in (count, confidence_sum, correct)

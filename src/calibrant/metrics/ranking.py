@@ -17,7 +17,7 @@ class Groups(NamedTuple):
 
     confidence: Tensor
     correct: Tensor
-    count: Tensor
+    size: Tensor
 
 
 def grouped(confidence: Tensor, correct: Tensor, count: Tensor | None = None) -> Groups:
@@ -30,7 +30,7 @@ def grouped(confidence: Tensor, correct: Tensor, count: Tensor | None = None) ->
     """
     correct = correct.double()
     count = torch.ones_like(correct) if count is None else count.double().expand_as(correct)
-    values, index = confidence.double().unique(return_inverse=True)
+    values, index = torch.unique(confidence.double(), return_inverse=True)
     if len(values) == len(confidence):
         order = confidence.argsort()
         return Groups(values, correct[..., order], count[..., order])
@@ -88,7 +88,7 @@ def aurc(confidence: Tensor, correct: Tensor, count: Tensor | None = None) -> Te
     right, size = right.flip(-1), size.flip(-1)
     wrong = size - right
     seen, missed = size.cumsum(-1) - size, wrong.cumsum(-1) - wrong
-    # Expected over the orders of a tie of m with e errors, the sum over j = 1..m of (missed + j e/m)/(seen + j).
+    # A tie of m with e errors adds, on average over its orders, (missed + j e/m) / (seen + j) for j = 1 … m.
     rate = wrong / size.clamp(min=1e-300)
     area = wrong + (missed - seen * rate) * (_harmonic(seen + size) - _harmonic(seen))
     return torch.where(size > 0, area, torch.zeros_like(area)).sum(-1) / size.sum(-1)

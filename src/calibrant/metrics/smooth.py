@@ -1,4 +1,4 @@
-r"""Smooth ECE: calibration error by kernel smoothing, with the width of the kernel chosen by the error itself."""
+"""Smooth ECE: calibration error by kernel smoothing, the width of the kernel chosen by the error itself."""
 
 import math
 
@@ -9,8 +9,9 @@ from torch import Tensor
 def smooth_ece(confidence: Tensor, correct: Tensor, count: Tensor | None = None) -> Tensor:
     r"""Smooth ECE.
 
-    $$\text{smECE}_\sigma = \int_0^1 \Big| \frac1N \sum_i K_\sigma(t, c_i) (c_i - \text{correct}_i) \Big| dt, \qquad
-    \text{smECE} = \text{smECE}_{\sigma^*} \text{ with } \text{smECE}_{\sigma^*} = \sigma^*$$
+    $$\text{smECE}_\sigma = \int_0^1 \Big| \frac1N \sum_i K_\sigma(t, c_i) (c_i - \text{correct}_i) \Big| dt$$
+
+    at the one width $\sigma^*$ for which $\text{smECE}_{\sigma^*} = \sigma^*$.
 
     $K_\sigma$ is the Gaussian kernel reflected at 0 and 1. It is the heat kernel of the interval: a cosine
     series in which wave k is damped by $e^{-(\pi k \sigma)^2 / 2}$, so that every width costs one fast Fourier
@@ -42,7 +43,26 @@ def smooth_ece(confidence: Tensor, correct: Tensor, count: Tensor | None = None)
         middle = (below + above) / 2
         wider = smoothed.area(middle) > middle
         below, above = torch.where(wider, middle, below), torch.where(wider, above, middle)
-    return torch.where(n > 0, (below + above) / 2, torch.full_like(n, math.nan))
+    return torch.where(n > 0, below, torch.full_like(n, math.nan))
+
+
+def smoothed_area(confidence: Tensor, residual: Tensor, width: Tensor, steps: int = 1024) -> Tensor:
+    r"""$\text{smECE}_\sigma$: the area under the absolute residual, smoothed by a kernel of given width.
+
+    Args:
+        confidence: (K,) in [0, 1].
+        residual: (..., K) confidence minus correctness, summed in the cell and divided by N.
+        width: (...) widths $\sigma$ >= 0.
+        steps: of the grid on which it is evaluated.
+
+    Returns:
+        (...) float64.
+
+    Example:
+        >>> smoothed_area(torch.tensor([0.2, 0.9]), torch.tensor([0.1, -0.1]), torch.tensor(0.01))
+        tensor(0.2000, dtype=torch.float64)
+    """
+    return _Smoothed(confidence.double(), residual.double(), steps).area(width.double())
 
 
 class _Smoothed:
@@ -75,4 +95,5 @@ class _Smoothed:
         """Return the integral of the absolute smoothed residual, for (...) widths of the kernel."""
         damped = self.spectrum * torch.exp(self.damping * (width * width).unsqueeze(-1))
         values = torch.fft.irfft(damped, n=2 * self.steps)[..., : self.steps + 1].abs()
-        return values.sum(-1) - (values[..., 0] + values[..., -1]) / 2
+        area: Tensor = values.sum(-1) - (values[..., 0] + values[..., -1]) / 2
+        return area
