@@ -1,0 +1,22 @@
+"""The command line: parses, calls, prints; decides nothing. Each command is loaded when it is used."""
+
+import sys
+from collections.abc import Sequence
+
+from calibrant.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; a mistake of the user is one line on stderr and status 2."""
+    from calibrant.cli.parser import parse
+
+    try:
+        command, options = parse(sys.argv[1:] if arguments is None else list(arguments))
+        command(options)
+    except InputError as error:
+        print(f"calibrant: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("calibrant: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,1 @@
+"""Many runs side by side: planned, run in worker processes, tabulated."""

@@ -29,7 +29,8 @@ class ImageSet(Dataset[ImageBatch]):
         ids: (N,) int64, the position of each image in the data set on disk.
 
     Example:
-        >>> images = ImageSet(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0]), torch.arange(3))
+        >>> pixels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+        >>> images = ImageSet(pixels, targets=torch.tensor([0, 1, 0]), ids=torch.arange(3))
         >>> images[[2, 1]]["id"]
         tensor([2, 1])
     """

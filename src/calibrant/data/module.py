@@ -1,7 +1,6 @@
 """In-memory images as a Lightning data module."""
 
 from dataclasses import dataclass
-from typing import cast
 
 from lightning.pytorch import LightningDataModule
 from torch import Generator, Tensor
@@ -97,7 +96,7 @@ class ImageData(LightningDataModule):
         return DataLoader(images, sampler=order, batch_size=None, generator=Generator())
 
     def _epoch_generator(self, images: Tensor) -> Generator:
-        epoch = cast(int, self.trainer.current_epoch if self.trainer else 0)
+        epoch = self.trainer.current_epoch if self.trainer else 0
         if self._generator is None or self._generator[0] != epoch:
             seed = epoch_seed(self.loading.seed, epoch, "augmentation")
             self._generator = (epoch, Generator(images.device).manual_seed(seed))

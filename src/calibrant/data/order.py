@@ -55,4 +55,4 @@ class EpochOrder(Sampler[Tensor]):
         else:
             generator = Generator().manual_seed(epoch_seed(self.seed, self.epoch, "order"))
             order = torch.randperm(self.count, generator=generator)
-        return iter(order.split(self.batch_size)[: len(self)])
+        return (order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self)))

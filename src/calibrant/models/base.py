@@ -1,6 +1,5 @@
 """The contract of a network: features, then a classifier."""
 
-import torch
 from torch import Tensor, nn
 
 from calibrant.errors import InputError
@@ -39,6 +38,7 @@ class Split(Network):
         InputError: the network has no linear layer.
 
     Example:
+        >>> import torch
         >>> net = Split(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
         >>> net.features(torch.zeros(5, 1, 2, 2)).shape, net(torch.zeros(5, 1, 2, 2)).shape
         (torch.Size([5, 3]), torch.Size([5, 2]))

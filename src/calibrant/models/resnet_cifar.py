@@ -1,5 +1,7 @@
 """Residual networks for images of 32x32: the narrow family of 16-32-64 channels, and the wide one."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock as WideBasicBlock
@@ -60,7 +62,7 @@ class CifarResNet(Network):
         self.conv1 = nn.Conv2d(in_channels, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         widths = (16, 16, 32, 64)
-        for i, (before, width) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+        for i, (before, width) in enumerate(pairwise(widths), start=1):
             first = BasicBlock(before, width, 1 if i == 1 else 2)
             rest = [BasicBlock(width, width) for _ in range((depth - 2) // 6 - 1)]
             self.add_module(f"layer{i}", nn.Sequential(first, *rest))

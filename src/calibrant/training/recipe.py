@@ -177,7 +177,7 @@ class Recipe:
 
     @property
     def method(self) -> str:
-        """What the run is called in a comparison: the loss, and the options that are not those of the recipe."""
+        """What the run is called in a comparison: the loss, with options that the recipe does not give."""
         usual = self.losses.get(self.train.loss.name, {})
         options = self.train.loss.args.items()
         said = ",".join(f"{key}={value}" for key, value in options if usual.get(key, ...) != value)

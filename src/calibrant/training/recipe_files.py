@@ -1,5 +1,6 @@
 """Recipes as YAML files: found by name, inherited, merged with what the user set, checked, written back."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
@@ -90,9 +91,15 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
     return merged
 
 
+def folder_of(recipe: Recipe, root: Path) -> Path:
+    """Return where a run is kept: `root/<recipe>/<method>/seed<k>`, with characters that every disk takes."""
+    method = recipe.method.replace(":", "-").replace("/", "-").replace(" ", "")
+    return root / recipe.name.replace("/", "-") / method / f"seed{recipe.seed}"
+
+
 def to_yaml(recipe: Recipe) -> str:
     """Return the whole recipe as YAML, from which `load_recipe` makes it again."""
-    return yaml.safe_dump(_plain(asdict(recipe)), sort_keys=False)
+    return str(yaml.safe_dump(_plain(asdict(recipe)), sort_keys=False))
 
 
 def difference(old: str, new: Recipe) -> list[str]:
@@ -106,9 +113,18 @@ def difference(old: str, new: Recipe) -> list[str]:
 
 
 def one_line(message: str) -> str:
-    """Return the sentence of a message of jsonargparse."""
+    r"""Return one sentence for an error message of jsonargparse.
+
+    Example:
+        >>> one_line("Parser key \"train.epochs\":\n  Expected a <class 'int'>. Got value: x")
+        "train.epochs must be int, not 'x'."
+    """
     text = " ".join(message.split()).replace("<class '", "").replace("'>", "").replace("typing.", "")
-    return text.removeprefix("Parser key ") if text.startswith("Parser key") else text
+    value = re.match(r'Parser key "([^"]+)": (?:.*?)Expected an? (.*)\. Got value: (.*)$', text)
+    if value:
+        key, kind, got = value.groups()
+        return f"{key} must be {kind}, not {got!r}."
+    return text.removeprefix("error: ").rstrip(".") + "."
 
 
 def nearest(key: str, known: list[str]) -> str:

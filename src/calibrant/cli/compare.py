@@ -1,0 +1,58 @@
+"""`calibrant compare RECIPE --losses … --seeds …`."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from calibrant.cli.display import GridProgress, show
+from calibrant.compare.methods import plan
+from calibrant.errors import InputError
+from calibrant.training.files import write_text
+
+
+def execute(options: dict[str, Any]) -> None:
+    """Run every loss with every seed, print the table, write it and the report."""
+    name = options.pop("recipe")
+    losses, seeds, jobs = (options.pop(key, None) for key in ("losses", "seeds", "jobs"))
+    root = Path(options.pop("runs", "runs"))
+    runs = plan(name, options, losses=losses, seeds=seeds, root=root)
+
+    from calibrant.compare.check import check
+    from calibrant.compare.table import describe, tabulate
+    from calibrant.compare.workers import run_all
+    from calibrant.training.run_folder import RunFolder
+
+    waiting = [(recipe, folder) for recipe, folder in runs if not RunFolder(folder).finished]
+    console = Console()
+    if waiting:
+        console.print(describe(check(waiting)), highlight=False)
+    if len(waiting) < len(runs):
+        console.print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.", highlight=False)
+    failures: dict[Path, str] = {}
+    if waiting:
+        with GridProgress(console, [folder for _, folder in waiting]) as progress:
+            failures = run_all(waiting, jobs=jobs, watch=progress.watch)
+    finished = [RunFolder(folder) for _, folder in runs if folder not in failures]
+    if finished:
+        table = tabulate(finished)
+        show(console, table)
+        home = root / runs[0][0].name.replace("/", "-")
+        write_text(home / "table.txt", table.to_text())
+        write_text(home / "table.json", table.to_json())
+        write_text(home / "table.csv", table.to_csv())
+        page = _report(finished, home / "report.html", f"Calibrant: {table.title}")
+        console.print(f"Table: {home / 'table.txt'} (.json, .csv). {page}", highlight=False, soft_wrap=True)
+    if failures:
+        reasons = "; ".join(f"{folder}: {reason}" for folder, reason in failures.items())
+        raise InputError(f"{len(failures)} of {len(runs)} runs failed: {reasons}")
+
+
+def _report(runs: list[Any], path: Path, title: str) -> str:
+    try:
+        from calibrant.report.page import write_report
+    except ModuleNotFoundError as error:
+        if error.name in ("matplotlib", "jinja2"):
+            return "For the report: pip install 'calibrant[report]'."
+        raise
+    return f"Report: {write_report(runs, path, title)}"

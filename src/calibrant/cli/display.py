@@ -1,0 +1,101 @@
+"""Progress on the terminal, with the time left; plain lines where there is no terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from calibrant.compare.table import Table
+
+
+def show(console: Console, table: "Table") -> None:
+    """Print a table: drawn where it fits, as plain text elsewhere."""
+    if console.is_terminal and console.width >= 110:
+        console.print(table.to_rich())
+    else:
+        print(table.to_text(), flush=True)
+
+
+class _Bar:
+    """A bar that is drawn on terminals only."""
+
+    def __init__(self, console: Console, text: str, total: float) -> None:
+        self.console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=40),
+            TextColumn("{task.percentage:3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("elapsed,"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            speed_estimate_period=120,
+        )
+        self._task = self._progress.add_task(text, total=total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def draw(self, text: str, completed: float, total: float | None = None) -> None:
+        """Show a description and how much is done."""
+        self._progress.update(self._task, description=text, completed=completed, total=total)
+
+
+class StepProgress(_Bar):
+    """The progress of one run.
+
+    Args:
+        console: where it is shown.
+        epochs: number of epochs.
+    """
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        super().__init__(console, "starting", 1.0)
+        self.epochs, self._epoch = epochs, 0
+
+    def note(self, done: int, steps: int, epoch: int) -> None:
+        """Take note of a step."""
+        self.draw(f"epoch {epoch} of {self.epochs}", done, steps)
+        if not self.console.is_terminal and epoch != self._epoch:
+            self.console.print(f"epoch {epoch} of {self.epochs}")
+        self._epoch = epoch
+
+
+class GridProgress(_Bar):
+    """The progress of many runs.
+
+    Args:
+        console: where it is shown.
+        folders: their folders.
+    """
+
+    def __init__(self, console: Console, folders: Sequence[Path]) -> None:
+        super().__init__(console, "starting", float(len(folders)))
+        self.folders = folders
+        self._told: set[Path] = set()
+
+    def watch(self, fractions: Sequence[float]) -> None:
+        """Take note of the done fraction of each run."""
+        done = [folder for folder, f in zip(self.folders, fractions, strict=True) if f >= 1.0]
+        self.draw(f"{len(done)} of {len(self.folders)} runs", sum(fractions))
+        for folder in done:
+            if folder not in self._told and not self.console.is_terminal:
+                self.console.print(
+                    f"{len(self._told) + 1} of {len(self.folders)}: {folder} is finished",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+            self._told.add(folder)

@@ -1,0 +1,54 @@
+"""`calibrant list KIND`."""
+
+from collections.abc import Callable
+from typing import Any
+
+Listing = list[tuple[str, str]]
+
+
+def execute(options: dict[str, Any]) -> None:
+    """Print names with one line on each."""
+    listing = LISTINGS[options["kind"]]()
+    width = max(len(name) for name, _ in listing)
+    for name, line in listing:
+        print(f"{name:{width}}  {line}")
+
+
+def _losses() -> Listing:
+    from calibrant.losses.registry import LOSSES
+
+    return [(name, LOSSES.summary(name)) for name in LOSSES.names()]
+
+
+def _metrics() -> Listing:
+    from calibrant.metrics.registry import METRICS
+
+    return [(name, METRICS.summary(name)) for name in METRICS.names()]
+
+
+def _recipes() -> Listing:
+    from calibrant.training.recipe_files import list_recipes, summary
+
+    return [(name, summary(name)) for name in list_recipes()]
+
+
+def _data() -> Listing:
+    from calibrant.data.registry import DATASETS
+
+    return [(name, DATASETS.summary(name)) for name in DATASETS.names()]
+
+
+def _models() -> Listing:
+    from calibrant.models.registry import MODELS
+
+    others = [("timm:NAME", "any classifier of timm"), ("torchvision:NAME", "any classifier of torchvision")]
+    return [(name, MODELS.summary(name)) for name in MODELS.names()] + others
+
+
+LISTINGS: dict[str, Callable[[], Listing]] = {
+    "losses": _losses,
+    "metrics": _metrics,
+    "recipes": _recipes,
+    "data": _data,
+    "models": _models,
+}

@@ -1,0 +1,144 @@
+"""The options of every command, and one sentence for each that is wrong."""
+
+import re
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+
+from calibrant import __version__
+from calibrant.errors import InputError
+from calibrant.training.recipe import Recipe
+from calibrant.training.recipe_files import one_line
+
+Options = dict[str, Any]
+KINDS = ("losses", "metrics", "recipes", "data", "models")
+
+
+class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Help that keeps the lines of an example."""
+
+
+def parse(arguments: list[str]) -> tuple[Callable[[Options], None], Options]:
+    """Return the command that the arguments name, and those of its options that were given.
+
+    Raises:
+        InputError: the arguments cannot be understood.
+    """
+    parser, commands = _build()
+    if not arguments:
+        parser.print_help()
+        raise SystemExit(2)
+    try:
+        given = parser.parse_args(arguments, defaults=False).as_dict()
+    except ArgumentError as error:
+        raise InputError(_sentence(str(error), arguments, commands)) from None
+    name = given["command"]
+    execute: Callable[[Options], None] = import_module(f"calibrant.cli.{name}").execute
+    return execute, given.get(name) or {}
+
+
+def _build() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    commands = {
+        "run": (_run(), "train one recipe"),
+        "compare": (_compare(), "train a recipe with several losses and seeds, and tabulate"),
+        "report": (_report(), "write the HTML page of finished runs"),
+        "list": (_list(), "show what there is, by name"),
+    }
+    parser = ArgumentParser(
+        prog="calibrant",
+        description="Train neural networks whose confidence can be trusted, and measure whether it can.",
+        epilog="Example: calibrant compare digits",
+        exit_on_error=False,
+        allow_abbrev=False,
+        version=__version__,
+        formatter_class=_Help,
+    )
+    sub = parser.add_subcommands(dest="command", title="commands", description=None, metavar="COMMAND")
+    for name, (command, text) in commands.items():
+        sub.add_subcommand(name, command, help=text)
+    return parser, {name: command for name, (command, _) in commands.items()}
+
+
+def _command(description: str, usage: str, example: str) -> ArgumentParser:
+    return ArgumentParser(
+        description=description,
+        epilog=f"Example:\n  {example}",
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=_Help,
+        usage=usage,
+    )
+
+
+def _run() -> ArgumentParser:
+    parser = _command(
+        "Train one recipe, calibrate and measure. A run that was interrupted goes on; a finished one is shown.",
+        "calibrant run RECIPE [--folder DIR] [--FIELD VALUE …]",
+        "calibrant run cifar10/mbls --model.name resnet32 --train.epochs 3 --data.root ~/data",
+    )
+    parser.add_argument("recipe", type=str, help="name of a recipe (calibrant list recipes), or PATH.yaml")
+    parser.add_argument("--folder", type=str, help="folder of the run; runs/RECIPE/LOSS/seedN by default")
+    parser.add_class_arguments(Recipe, skip={"losses", "seeds"})
+    return parser
+
+
+def _compare() -> ArgumentParser:
+    parser = _command(
+        "Train a recipe with several losses and seeds side by side, print the table and write the report. "
+        "What is finished is skipped, what was interrupted goes on.",
+        "calibrant compare RECIPE [--losses LOSS …] [--seeds SEED …] [--FIELD VALUE …]",
+        "calibrant compare cifar10/ce --losses ce ls mbls:margin=6 mbls:margin=10 --seeds 0 1 2",
+    )
+    parser.add_argument("recipe", type=str, help="name of a recipe (calibrant list recipes), or PATH.yaml")
+    parser.add_argument("--losses", type=str, nargs="+", help="losses, each as NAME or NAME:OPTION=VALUE,…")
+    parser.add_argument("--seeds", type=int, nargs="+", help="seeds; those that the recipe names by default")
+    parser.add_argument("--jobs", type=int, help="runs at a time; as many as cores by default, one on a GPU")
+    parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
+    parser.add_class_arguments(Recipe, skip={"losses", "seeds", "seed"})
+    return parser
+
+
+def _report() -> ArgumentParser:
+    parser = _command(
+        "Write one self-contained HTML page with table and diagrams, from the files of finished runs alone.",
+        "calibrant report RUNS … [--out FILE]",
+        "calibrant report runs/digits --out digits.html",
+    )
+    parser.add_argument("paths", type=str, nargs="+", help="folders that hold runs, at any depth")
+    parser.add_argument("--out", type=str, default="report.html", help="the page")
+    return parser
+
+
+def _list() -> ArgumentParser:
+    parser = _command(
+        "Show what there is, by name, with one line on each.", "calibrant list KIND", "calibrant list losses"
+    )
+    parser.add_argument("kind", choices=KINDS, help="what to show")
+    return parser
+
+
+def _sentence(message: str, arguments: list[str], commands: dict[str, ArgumentParser]) -> str:
+    """Make one sentence of an error of jsonargparse, with the nearest thing that is known."""
+    unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", message)
+    if unknown:
+        option = unknown[1].split("=")[0]
+        command = next((commands[word] for word in arguments if word in commands), None)
+        known = [text for action in command._actions for text in action.option_strings] if command else []
+        near = get_close_matches(option, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "calibrant COMMAND --help shows all."
+        return f"There is no option {option}; {hint}"
+    missing = re.search(r"arguments are required: (?:\w+\.)?(\w+)", message)
+    if missing:
+        return (
+            f"calibrant {arguments[0]} needs a {missing[1]}; calibrant {arguments[0]} --help shows an example."
+        )
+    choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if choice:
+        near = get_close_matches(choice[1], re.findall(r"[\w-]+", choice[2]), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {choice[2]}."
+        return f"There is no {choice[1]!r}; {hint}"
+    return one_line(message)

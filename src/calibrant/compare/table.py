@@ -1,0 +1,263 @@
+"""Many runs as one table: mean and deviation over seeds, and which method is best as far as a test can tell."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from calibrant.errors import InputError
+from calibrant.metrics import paired_test
+from calibrant.training.run_folder import Predictions, RunFolder
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+#: Metric, its heading, the factor it is shown with, its digits, and whether more is better.
+COLUMNS: dict[str, tuple[str, float, int, bool]] = {
+    "accuracy": ("accuracy %", 100.0, 2, True),
+    "ece": ("ECE %", 100.0, 2, False),
+    "aece": ("AECE %", 100.0, 2, False),
+    "classwise_ece": ("class-wise %", 100.0, 3, False),
+    "nll": ("NLL", 1.0, 3, False),
+    "brier": ("Brier", 1.0, 4, False),
+}
+STAGES = {"none": "as trained", "temperature": "temperature"}
+#: Significance level of "not worse than the best", over all comparisons of one column together.
+LEVEL = 0.05
+EXPLANATION = (
+    "Mean ± standard deviation over seeds, on test. * best: the leading mean, and those that a paired "
+    "randomisation test on the test images does not find worse (5 %, Holm); no mark where it tells none apart."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one method, before or after calibration.
+
+    Attributes:
+        mean: mean over the seeds.
+        std: standard deviation over the seeds (divided by n - 1); nan for one seed.
+        values: one value a seed.
+        best: whether the method is among the best.
+    """
+
+    mean: float
+    std: float
+    values: list[float]
+    best: bool = False
+
+    def text(self, metric: str) -> str:
+        """Return "mean ± std" in the units of the table, with a star for a best one."""
+        _, factor, digits, _ = COLUMNS[metric]
+        spread = "" if math.isnan(self.std) else f" ± {factor * self.std:.{digits}f}"
+        return f"{factor * self.mean:.{digits}f}{spread}{'*' if self.best else ''}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method: `cells[metric][stage]`, and the seeds that were run."""
+
+    method: str
+    seeds: list[int]
+    cells: dict[str, dict[str, Cell]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What `tabulate` returns; `rows` in the order of the runs given."""
+
+    title: str
+    rows: list[Row]
+    stages: list[str]
+    note: str
+
+    def to_rich(self) -> "RichTable":
+        """Return a table for rich; it fits 120 columns."""
+        from rich.table import Table as RichTable
+
+        table = RichTable(title=self.title, caption=f"{self.note}\n{EXPLANATION}", caption_justify="left")
+        table.add_column("loss", no_wrap=True)
+        table.add_column("calibrated", no_wrap=True)
+        for heading, *_ in COLUMNS.values():
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in self.rows:
+            for stage in self.stages:
+                cells = [(row.cells[m][stage], m) for m in COLUMNS]
+                shown = [f"[bold]{c.text(m)}[/bold]" if c.best else c.text(m) for c, m in cells]
+                first = stage == self.stages[0]
+                table.add_row(
+                    row.method if first else "", STAGES[stage], *shown, end_section=stage == self.stages[-1]
+                )
+        return table
+
+    def to_text(self) -> str:
+        """Return the table as plain text of at most 120 columns."""
+        headings = ["loss", "calibrated", *(heading for heading, *_ in COLUMNS.values())]
+        lines = [
+            [row.method if stage == self.stages[0] else "", STAGES[stage]]
+            + [row.cells[m][stage].text(m) for m in COLUMNS]
+            for row in self.rows
+            for stage in self.stages
+        ]
+        widths = [max(len(line[i]) for line in [headings, *lines]) for i in range(len(headings))]
+
+        def joined(line: list[str]) -> str:
+            left = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
+            right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
+            return "  ".join(left + right).rstrip()
+
+        return "\n".join(
+            [self.title, self.note, "", joined(headings), *map(joined, lines), "", fill(EXPLANATION, 110), ""]
+        )
+
+    def to_json(self) -> str:
+        """Return everything, values of each seed included, as JSON."""
+        return json.dumps(_finite(asdict(self)), indent=1) + "\n"
+
+    def to_csv(self) -> str:
+        """Return one line for each method, stage and metric."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["method", "calibrated", "metric", "mean", "std", "best", "seeds"])
+        for row in self.rows:
+            for metric in COLUMNS:
+                for stage in self.stages:
+                    cell = row.cells[metric][stage]
+                    values = [row.method, stage, metric, cell.mean, cell.std, cell.best]
+                    writer.writerow([*values, " ".join(map(str, row.seeds))])
+        return out.getvalue()
+
+
+def tabulate(runs: list[RunFolder]) -> Table:
+    """Make the table of finished runs.
+
+    A method is marked best in a column when it has the best mean, or when a paired test on the test samples,
+    over the seeds that both have, does not find it worse than the method with the best mean at 5 %, corrected
+    by Holm for the number of methods. Nothing is marked where the test tells none apart, and where the runs
+    were not judged on the same samples.
+
+    Args:
+        runs: the runs; those of one recipe and method are its seeds.
+
+    Raises:
+        InputError: no run, or one that is not finished.
+    """
+    if not runs:
+        raise InputError("There is nothing to tabulate: no run is finished.")
+    results = [(run, run.result()) for run in runs]
+    recipes = list(dict.fromkeys(result["recipe"] for _, result in results))
+    groups: dict[str, dict[int, tuple[RunFolder, dict[str, Any]]]] = {}
+    for run, result in results:
+        name = result["method"] if len(recipes) == 1 else f"{result['recipe']} {result['method']}"
+        groups.setdefault(name, {})[result["seed"]] = (run, result)
+    first = results[0][1]
+    stages = [stage for stage in STAGES if all(stage in result["metrics"]["test"] for _, result in results)]
+    test = _Test({name: {s: run for s, (run, _) in seeds.items()} for name, seeds in groups.items()})
+    rows = []
+    for name, seeds in groups.items():
+        order = sorted(seeds)
+        cells = {
+            metric: {stage: _cell([seeds[s][1] for s in order], metric, stage) for stage in stages}
+            for metric in COLUMNS
+        }
+        rows.append(Row(name, order, cells))
+    for metric in COLUMNS:
+        for stage in stages:
+            best = _best({row.method: row.cells[metric][stage].mean for row in rows}, metric, stage, test)
+            for row in rows:
+                cell = row.cells[metric][stage]
+                row.cells[metric][stage] = Cell(cell.mean, cell.std, cell.values, row.method in best)
+    return Table(", ".join(recipes), rows, stages, describe(first["data"]))
+
+
+def describe(data: dict[str, Any]) -> str:
+    """Return one line about the data of a run.
+
+    Example:
+        >>> describe({"name": "digits", "train": 200, "val": 400, "test": 1197, "note": "few"})
+        'digits: 200 train, 400 validation, 1,197 test images; few.'
+    """
+    sizes = f"{data['train']:,} train, {data['val']:,} validation, {data['test']:,} test images"
+    return f"{data['name']}: {sizes}{'; ' + data['note'] if data['note'] else ''}."
+
+
+def holm(p_values: dict[str, float], level: float) -> set[str]:
+    """Return the names whose hypotheses are rejected by Holm's step-down rule.
+
+    Example:
+        >>> sorted(holm({"a": 0.01, "b": 0.03, "c": 0.04}, 0.05))
+        ['a']
+    """
+    rejected: set[str] = set()
+    for i, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        if p > level / (len(p_values) - i):
+            break
+        rejected.add(name)
+    return rejected
+
+
+class _Test:
+    """The paired test between methods; predictions are read once."""
+
+    def __init__(self, runs: dict[str, dict[int, RunFolder]]) -> None:
+        self.runs = runs
+        self._read: dict[tuple[str, int], Predictions] = {}
+
+    def p_value(self, a: str, b: str, metric: str, stage: str) -> float:
+        """Return the p-value of the difference of two methods; 1 where they cannot be paired."""
+        seeds = sorted(self.runs[a].keys() & self.runs[b].keys())
+        pairs = [(self._predictions(a, s), self._predictions(b, s)) for s in seeds]
+        same = all(
+            torch.equal(p.ids, pairs[0][0].ids) and torch.equal(p.targets, pairs[0][0].targets)
+            for pair in pairs
+            for p in pair
+        )
+        if not pairs or not same:
+            return 1.0
+        logits = [[self._logits(name, s, stage) for s in seeds] for name in (a, b)]
+        return paired_test(*logits, pairs[0][0].targets, inputs="logits", metric=metric).p_value
+
+    def _predictions(self, name: str, seed: int) -> Predictions:
+        if (name, seed) not in self._read:
+            self._read[name, seed] = self.runs[name][seed].predictions("test")
+        return self._read[name, seed]
+
+    def _logits(self, name: str, seed: int, stage: str) -> Tensor:
+        logits = self._predictions(name, seed).logits
+        if stage == "none":
+            return logits
+        return logits / float(self.runs[name][seed].result()["posthoc"][stage]["temperature"])
+
+
+def _best(means: dict[str, float], metric: str, stage: str, test: _Test) -> set[str]:
+    sign = -1 if COLUMNS[metric][3] else 1
+    if len(means) < 2 or any(math.isnan(mean) for mean in means.values()):
+        return set()
+    leader = min(means, key=lambda name: sign * means[name])
+    p_values = {name: test.p_value(leader, name, metric, stage) for name in means if name != leader}
+    worse = holm(p_values, LEVEL)
+    return set(means) - worse if worse else set()
+
+
+def _cell(results: Sequence[dict[str, Any]], metric: str, stage: str) -> Cell:
+    found = [result["metrics"]["test"][stage][metric]["value"] for result in results]
+    values = [math.nan if value is None else float(value) for value in found]
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return Cell(mean, math.nan, values)
+    return Cell(mean, math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)), values)
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and math.isnan(tree) else tree

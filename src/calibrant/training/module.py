@@ -1,0 +1,139 @@
+"""A network and a loss as a Lightning module."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from calibrant.data import ImageBatch
+from calibrant.data.order import epoch_seed
+from calibrant.errors import InputError
+from calibrant.losses import Loss
+from calibrant.metrics import functional as metrics
+from calibrant.models import Network
+from calibrant.training.recipe import OptimizerConfig, StageConfig
+from calibrant.training.schedules import rate_factor
+
+
+class TrainingModule(LightningModule):
+    """What one stage trains.
+
+    Everything random in an epoch (dropout, a sampled loss) comes from the seed and the epoch alone. Logged
+    once an epoch: `train_loss`, `train_<term>` for each part of the loss, `lr`, and where there was a
+    validation `val_accuracy`, `val_ece` and `val_nll`.
+
+    Args:
+        network: the network.
+        loss: the loss.
+        stage: optimizer, schedule, length.
+        seed: seed of the run.
+        channels_last: whether images are brought into that memory layout.
+    """
+
+    def __init__(
+        self, network: Network, loss: Loss, stage: StageConfig, *, seed: int = 0, channels_last: bool = False
+    ) -> None:
+        super().__init__()
+        self.network, self.loss, self.stage, self.seed = network, loss, stage, seed
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.network.to(memory_format=self.layout)
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self._first_bad: Tensor | None = None
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.network(images.contiguous(memory_format=self.layout))
+        return logits
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        """Return the stage's optimizer and schedule."""
+        optimizer = make_optimizer(self, self.stage.optimizer)
+        schedule = LambdaLR(optimizer, lambda e: rate_factor(self.stage.schedule, e, self.stage.epochs))
+        return [optimizer], [schedule]
+
+    def on_train_epoch_start(self) -> None:
+        """Start the random stream of the epoch."""
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, "step"))
+        self._sums, self._steps, self._first_bad = {}, 0, None
+        self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        index = batch["id"] if self.loss.needs_index else None
+        logits = self(batch["image"])
+        try:
+            loss: Tensor = self.loss(logits, batch["target"], index=index)
+        except InputError as error:
+            raise InputError(f"In epoch {self.current_epoch}, batch {batch_idx}: {error}") from None
+        if self.loss.needs_index:
+            self.loss.observe(logits.detach(), batch["target"], index=index)
+        self._note(loss.detach(), batch_idx)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the means over the epoch."""
+        self._refuse_bad()
+        means = {f"train_{name}": total / self._steps for name, total in self._sums.items()}
+        self.log_dict({**means, "lr": self._rate})
+
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """Gather the predictions, and show them to a loss that learns."""
+        logits = self(batch["image"]).float()
+        if not self.loss.needs_index:
+            self.loss.observe(logits, batch["target"])
+        self._seen.append((logits, batch["target"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracy, calibration and likelihood."""
+        logits, target = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen = []
+        self.log_dict(
+            {
+                "val_accuracy": metrics.accuracy(logits, target, inputs="logits"),
+                "val_ece": metrics.ece(logits, target, inputs="logits"),
+                "val_nll": metrics.nll(logits, target, inputs="logits"),
+            }
+        )
+
+    def predict_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Return logits, targets and ids, on the CPU."""
+        return {
+            "logits": self(batch["image"]).float().cpu(),
+            "targets": batch["target"].cpu(),
+            "ids": batch["id"].cpu(),
+        }
+
+    def _note(self, loss: Tensor, batch_idx: int) -> None:
+        for name, value in {"loss": loss, **self.loss.terms}.items():
+            old = self._sums.get(name)
+            self._sums[name] = value.double() if old is None else old + value
+        self._steps += 1
+        # Looking at the value stops an accelerator until it is there: note the first bad batch on the device
+        # and look once an epoch.
+        finite = torch.isfinite(loss)
+        if self._first_bad is None:
+            self._first_bad = torch.full_like(loss, -1.0)
+        self._first_bad = torch.where(finite | (self._first_bad >= 0), self._first_bad, float(batch_idx))
+        if loss.device.type == "cpu" and not finite:
+            self._refuse_bad()
+
+    def _refuse_bad(self) -> None:
+        if self._first_bad is not None and self._first_bad >= 0:
+            raise InputError(
+                f"The loss is no longer finite in epoch {self.current_epoch}, batch {int(self._first_bad)}; "
+                "lower train.optimizer.lr, or clip the gradient with train.clip."
+            )
+
+
+def make_optimizer(module: LightningModule, config: OptimizerConfig) -> Optimizer:
+    """Build the optimizer of every parameter that is trained."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.name == "sgd":
+        return SGD(parameters, momentum=config.momentum, nesterov=config.nesterov, **common)
+    return (Adam if config.name == "adam" else AdamW)(parameters, betas=config.betas, **common)

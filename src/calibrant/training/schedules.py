@@ -1,0 +1,24 @@
+"""Learning rates as a function of the epoch alone, so that a resumed run needs no memory of them."""
+
+import math
+
+from calibrant.training.recipe import ScheduleConfig
+
+
+def rate_factor(schedule: ScheduleConfig, epoch: int, epochs: int) -> float:
+    """Return what the learning rate is multiplied by in a 0-based epoch of `epochs`.
+
+    Example:
+        >>> multistep = ScheduleConfig("multistep", milestones=[2, 4])
+        >>> [round(rate_factor(multistep, epoch, 6), 3) for epoch in range(6)]
+        [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+        >>> [round(rate_factor(ScheduleConfig("cosine", warmup=2), epoch, 4), 3) for epoch in range(4)]
+        [0.5, 1.0, 0.5, 0.146]
+    """
+    if epoch < schedule.warmup:
+        return (epoch + 1) / schedule.warmup
+    if schedule.name == "multistep":
+        return schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
+    if schedule.name == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+    return 1.0

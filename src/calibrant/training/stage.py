@@ -1,0 +1,121 @@
+"""One stage of training: fit, or go on with what was interrupted."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from calibrant.data import ImageData, Loading
+from calibrant.training.callbacks import (
+    Checkpoints,
+    History,
+    Listen,
+    Listener,
+    LossProtocol,
+    WholeCheckpointIO,
+    read_checkpoint,
+)
+from calibrant.training.module import TrainingModule
+from calibrant.training.recipe import StageConfig, TrainerConfig
+from calibrant.training.run_folder import Predictions
+
+
+class Stage:
+    """A stage at work on a module and data, in a folder.
+
+    Args:
+        module: what is trained; it holds the stage's configuration.
+        data: what it is trained on.
+        config: on what it runs.
+        checkpoint: file of the last state; a stage that finds it goes on from there.
+        history: CSV file, one row an epoch.
+        listener: told of the progress.
+    """
+
+    def __init__(
+        self,
+        module: TrainingModule,
+        data: ImageData,
+        config: TrainerConfig,
+        *,
+        checkpoint: Path,
+        history: Path,
+        listener: Listener | None = None,
+    ) -> None:
+        self.module, self.data, self.checkpoint = module, data, checkpoint
+        self.config, self.stage = config, module.stage
+        self.history = History(history)
+        best = checkpoint.with_name(f"{checkpoint.stem}-best.ckpt") if self.stage.select == "best" else None
+        self._checkpoints = Checkpoints(checkpoint, config.checkpoint_every, best)
+        callbacks: list[Callback] = [LossProtocol(), self.history, self._checkpoints]
+        data.loading = loading(self.stage, config, module.seed)
+        with quiet():
+            self._trainer = Trainer(
+                accelerator="gpu" if config.accelerator == "cuda" else config.accelerator,
+                devices=1,
+                precision=config.precision,
+                max_epochs=self.stage.epochs,
+                gradient_clip_val=self.stage.clip,
+                check_val_every_n_epoch=min(self.stage.validate_every, self.stage.epochs),
+                callbacks=callbacks + ([Listen(listener)] if listener else []),
+                plugins=[WholeCheckpointIO()],
+                num_sanity_val_steps=0,
+                logger=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                default_root_dir=checkpoint.parent,
+            )
+
+    def fit(self) -> None:
+        """Train to the end, and leave the selected weights in the module."""
+        found = str(self.checkpoint) if self.checkpoint.is_file() else None
+        with quiet(), repeatable():
+            self._trainer.fit(self.module, datamodule=self.data, ckpt_path=found)
+        if self._checkpoints.best is not None:
+            self.module.load_state_dict(read_checkpoint(self._checkpoints.best))
+
+    def predict(self) -> tuple[Predictions, Predictions]:
+        """Return the predictions on validation and test."""
+        with quiet(), repeatable():
+            splits = self._trainer.predict(self.module, datamodule=self.data) or []
+        joined = []
+        for batches in splits:
+            columns = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+            joined.append(Predictions(**columns, class_names=self.data.class_names))
+        return joined[0], joined[1]
+
+
+def loading(stage: StageConfig, config: TrainerConfig, seed: int) -> Loading:
+    """Return how a stage reads its data."""
+    return Loading(
+        batch_size=stage.batch_size,
+        eval_batch_size=config.eval_batch_size,
+        drop_last=stage.drop_last,
+        augment=stage.augment,
+        seed=seed,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what Lightning says about itself, and what its user can do nothing about."""
+    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Let cuDNN choose only algorithms that repeat themselves to the last bit."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
+        yield
