@@ -20,7 +20,9 @@ from calibrant.losses.mixing import MixedPair, mixed_loss
 from calibrant.losses.mmce import MMCE, WeightedMMCE
 from calibrant.losses.neighbours import NACL, SVLS
 from calibrant.losses.penalties import BrierLoss, EntropyPenalty, LogitNorm, Poly1, ProbabilityL1
+from calibrant.losses.rank_mixup import RankMixup
 from calibrant.losses.registry import create, list_losses, register
+from calibrant.losses.uncertainty import AvU, SoftAvU, SoftBinnedECE
 
 __all__ = [
     "ACLS",
@@ -38,6 +40,7 @@ __all__ = [
     "NACL",
     "SVLS",
     "AdaFocal",
+    "AvU",
     "BalancedSoftmax",
     "Batch",
     "BinaryLoss",
@@ -58,7 +61,10 @@ __all__ = [
     "MixedPair",
     "Poly1",
     "ProbabilityL1",
+    "RankMixup",
     "ScBCE",
+    "SoftAvU",
+    "SoftBinnedECE",
     "WeightedMMCE",
     "create",
     "list_losses",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from calibrant.losses import create
+from calibrant.losses import RankMixup, create
 from calibrant.losses.base import Loss
 from tests.golden.framework import Case, handles
 from tests.golden.handlers.losses_rows import run_loss
@@ -87,3 +87,15 @@ def pairwise_constraints(case: Case) -> dict[str, Tensor]:
 def accuracy_versus_uncertainty(case: Case) -> dict[str, Tensor]:
     assert case.params["beta"] == 1
     return _term(create("avu", threshold=case.params["uncertainty_threshold"]), "avu", case)
+
+
+@handles("loss", "RankMixup_MRL", "RankMixup_MNDCG")
+def ranking(case: Case) -> dict[str, Tensor]:
+    if case.target == "RankMixup_MRL":
+        loss = RankMixup(alpha=case.params["alpha"], margin=case.params["margin"], pairs="reference")
+    else:
+        loss = RankMixup("ndcg", alpha=case.params["alpha"])
+    logits = case.inputs["logits"].requires_grad_()
+    mixtures = {"mixed_logits": case.inputs["logits_mixed"], "mixed_target": case.inputs["targets_mixed"]}
+    outputs = _with_gradient(loss(logits, case.inputs["targets"], **mixtures), logits)
+    return outputs | {f"loss_{name}": term for name, term in loss.terms.items()}
