@@ -7,13 +7,15 @@ reaches 0 and misses the truth of a calibrated network every time. Their interva
 
 import math
 from collections.abc import Callable
+from copy import copy
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.metrics.smooth import smooth_ece, smoothed_area
+from calibrant.metrics.ranking import ks_error
+from calibrant.metrics.smooth import area, smooth_ece, smoothed
 
 GapStatistic = Callable[[Tensor, Tensor], Tensor]
 
@@ -138,29 +140,31 @@ def binned_interval(
     observed = statistic(gaps.unsqueeze(0), weights)[0]
     widening = math.sqrt(2) if gaps.dim() > 1 else 1.0
 
-    def along(direction: Tensor) -> tuple[Tensor, Tensor]:
+    def replicates(direction: Tensor) -> Callable[[float], Tensor]:
         family = _Scaled(direction, second, n, white)
-        ends = _accepted(lambda t: statistic(family.at(t), weights), observed, level, widening)
-        low, high = statistic(direction * torch.tensor(ends).to(gaps).reshape(2, *[1] * gaps.dim()), weights)
-        return low, high
+        return lambda t: _stretched(statistic(family.at(t), weights), widening)
 
-    low, high = along(gaps)
-    _, high_if_even = along(torch.where(gaps < 0, -1.0, 1.0) * second.clamp(min=0).sqrt())
-    return Interval(low, torch.maximum(high, high_if_even))
+    even = torch.where(gaps < 0, -1.0, 1.0) * second.clamp(min=0).sqrt()
+    low, high = _accepted(replicates(gaps), observed, level)
+    high_if_even = _greatest(replicates(even), observed, level)
+    ends = statistic(torch.stack([low * gaps, high * gaps, high_if_even * even]), weights)
+    return Interval(ends[0], ends[1:].max())
 
 
-def _accepted(
-    replicates: Callable[[float], Tensor], observed: Tensor, level: float, widening: float = 1.0
-) -> tuple[float, float]:
+def _accepted(replicates: Callable[[float], Tensor], observed: Tensor, level: float) -> tuple[float, float]:
     """Return the least and the greatest t at which `observed` is in the central `level` of the replicates."""
-    tail = (1 - level) / 2
+    low = _smallest(lambda t: bool(torch.quantile(replicates(t), (1 + level) / 2) >= observed))
+    return low, max(low, _greatest(replicates, observed, level))
 
-    def quantile(scale: float, probability: float) -> Tensor:
-        drawn = replicates(scale)
-        return torch.quantile(drawn, probability).sub_(drawn.mean()).mul_(widening).add_(drawn.mean())
 
-    low = _smallest(lambda t: bool(quantile(t, 1 - tail) >= observed))
-    return low, max(low, _smallest(lambda t: bool(quantile(t, tail) > observed)))
+def _greatest(replicates: Callable[[float], Tensor], observed: Tensor, level: float) -> float:
+    """Return the greatest t at which `observed` is not below the central `level` of the replicates."""
+    return _smallest(lambda t: bool(torch.quantile(replicates(t), (1 - level) / 2) > observed))
+
+
+def _stretched(values: Tensor, factor: float) -> Tensor:
+    """Multiply the deviations from the mean."""
+    return values if factor == 1 else values.mean() + factor * (values - values.mean())
 
 
 def _white_noise(draws: int, like: Tensor, seed: int) -> Tensor:
@@ -191,13 +195,19 @@ class _Scaled:
         self.along = (white * unit).sum(-1, keepdim=True) / math.sqrt(n)
         self.noise = white * (root / math.sqrt(n))
 
+    def mapped(self, linear: Callable[[Tensor], Tensor]) -> "_Scaled":
+        """Return the replicates of a linear function of the gaps."""
+        other = copy(self)
+        other.noise, other.direction = linear(self.noise), linear(self.direction)
+        return other
+
     def at(self, scale: float) -> Tensor:
         """Return (draws, ..., bins) replicates of the gaps at `scale` times the direction."""
         shrink = (1 - (1 - (scale * scale * self.length_sq).clamp(max=1.0)).sqrt()) / self.length_sq
         return torch.addcmul(self.noise, scale - shrink * self.along, self.direction)
 
 
-def _smallest(accepts: Callable[[float], bool], steps: int = 14) -> float:
+def _smallest(accepts: Callable[[float], bool], steps: int = 10) -> float:
     """Return the smallest t >= 0 that is accepted, by doubling and bisection; `accepts` is monotone."""
     if accepts(0.0):
         return 0.0
@@ -288,22 +298,32 @@ def _inverted(
     n = float(count.sum())
     gaps = (count * confidence - correct) / n
     squares = ((count - correct) * confidence**2 + correct * (1 - confidence) ** 2) / n
-    family = _Scaled(gaps, squares, n, _white_noise(draws, gaps, seed))
+    white = _white_noise(draws, gaps, seed)
 
     def value(gaps: Tensor) -> Tensor:
         return statistic(confidence, count * confidence - n * gaps, count.expand_as(gaps))
 
     observed = value(gaps.unsqueeze(0))[0]
+    linear, norm = _test(statistic, value, confidence, observed)
+    family = _Scaled(gaps, squares, n, white).mapped(linear)
+    low, high = _accepted(lambda t: norm(family.at(t)), observed, level)
+    ends = value(torch.stack([low * gaps, high * gaps]))
+    return Interval(ends[0], ends[1])
+
+
+def _test(
+    statistic: CellStatistic, value: Callable[[Tensor], Tensor], confidence: Tensor, observed: Tensor
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """Split a statistic of the gaps of sorted cells into a linear map, applied once, and a cheap norm.
+
+    The norm need only be above `observed` where the statistic is. Smooth ECE exceeds a width exactly where the
+    residual smoothed at that width has the larger area, so that no replicate needs a search of its own.
+    """
+    if statistic is ks_error:
+        return lambda gaps: gaps.cumsum(-1), lambda sums: sums.abs().amax(-1)
     if statistic is smooth_ece:
-        # It exceeds a width exactly where the residual smoothed at that width has the larger area: one
-        # transform tells, where its value would take a search for every replicate.
-        def test(gaps: Tensor) -> Tensor:
-            return smoothed_area(confidence, gaps, observed.expand(len(gaps)))
-    else:
-        test = value
-    ends = _accepted(lambda t: test(family.at(t)), observed, level)
-    low, high = value(gaps * torch.tensor(ends).to(gaps).unsqueeze(1))
-    return Interval(low, high)
+        return lambda gaps: smoothed(confidence, gaps, observed), area
+    return lambda gaps: gaps, value
 
 
 def _joined(

@@ -37,36 +37,42 @@ def smooth_ece(confidence: Tensor, correct: Tensor, count: Tensor | None = None)
     n = size.sum(-1)
     residual = size * confidence.double() - correct
     single = correct.numel() == len(confidence)
-    smoothed = _Smoothed(confidence.double(), residual / n.unsqueeze(-1), steps=4096 if single else 1024)
+    spectrum = _Spectrum(confidence.double(), residual / n.unsqueeze(-1), steps=4096 if single else 1024)
     below, above = torch.zeros_like(n), torch.ones_like(n)
     for _ in range(30 if single else 16):
         middle = (below + above) / 2
-        wider = smoothed.area(middle) > middle
+        wider = area(spectrum.smoothed(middle)) > middle
         below, above = torch.where(wider, middle, below), torch.where(wider, above, middle)
     return torch.where(n > 0, below, torch.full_like(n, math.nan))
 
 
-def smoothed_area(confidence: Tensor, residual: Tensor, width: Tensor, steps: int = 1024) -> Tensor:
-    r"""$\text{smECE}_\sigma$: the area under the absolute residual, smoothed by a kernel of given width.
+def smoothed(confidence: Tensor, residual: Tensor, width: Tensor, steps: int = 1024) -> Tensor:
+    r"""Smooth a residual over [0, 1] by a reflected Gaussian; linear in the residual.
 
     Args:
         confidence: (K,) in [0, 1].
         residual: (..., K) confidence minus correctness, summed in the cell and divided by N.
-        width: (...) widths $\sigma$ >= 0.
-        steps: of the grid on which it is evaluated.
+        width: (...) standard deviations $\sigma$ >= 0 of the kernel.
+        steps: of the grid.
 
     Returns:
-        (...) float64.
+        (..., steps + 1) float64 values at 0, 1/steps, …, 1.
 
     Example:
-        >>> smoothed_area(torch.tensor([0.2, 0.9]), torch.tensor([0.1, -0.1]), torch.tensor(0.01))
+        >>> area(smoothed(torch.tensor([0.2, 0.9]), torch.tensor([0.1, -0.1]), torch.tensor(0.01)))
         tensor(0.2000, dtype=torch.float64)
     """
-    return _Smoothed(confidence.double(), residual.double(), steps).area(width.double())
+    return _Spectrum(confidence.double(), residual.double(), steps).smoothed(width.double())
 
 
-class _Smoothed:
-    """Residuals on a grid of [0, 1], ready to be smoothed by reflected Gaussians of any width.
+def area(values: Tensor) -> Tensor:
+    """Integrate |values|, given on an even grid of [0, 1], by the trapezoid rule."""
+    values = values.abs()
+    return (values.sum(-1) - (values[..., 0] + values[..., -1]) / 2) / (values.shape[-1] - 1)
+
+
+class _Spectrum:
+    """The cosine series of residuals, ready to be damped for any width of the kernel.
 
     Args:
         confidence: (K,) positions.
@@ -85,15 +91,14 @@ class _Smoothed:
         mass[..., 0] *= 2
         mass[..., -1] *= 2
         waves = torch.arange(steps + 1, dtype=torch.float64, device=mass.device)
-        self.spectrum = torch.fft.rfft(torch.cat([mass, mass[..., 1:-1].flip(-1)], -1)).real
+        self.spectrum = torch.fft.rfft(torch.cat([mass, mass[..., 1:-1].flip(-1)], -1)).real * steps
         # Sharing a residual between two grid points has itself smoothed it: by a triangle, undone here.
         self.spectrum /= torch.sinc(waves / (2 * steps)) ** 2
         self.damping = -0.5 * (math.pi * waves) ** 2
         self.steps = steps
 
-    def area(self, width: Tensor) -> Tensor:
-        """Return the integral of the absolute smoothed residual, for (...) widths of the kernel."""
+    def smoothed(self, width: Tensor) -> Tensor:
+        """Return (..., steps + 1) values for (...) widths."""
         damped = self.spectrum * torch.exp(self.damping * (width * width).unsqueeze(-1))
-        values = torch.fft.irfft(damped, n=2 * self.steps)[..., : self.steps + 1].abs()
-        area: Tensor = values.sum(-1) - (values[..., 0] + values[..., -1]) / 2
-        return area
+        values: Tensor = torch.fft.irfft(damped, n=2 * self.steps)
+        return values[..., : self.steps + 1]
