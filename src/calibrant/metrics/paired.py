@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
+from calibrant.metrics.binning import bin_index, convention
+from calibrant.metrics.functional import aece
+from calibrant.metrics.rows import Inputs, Piece, Rows, checked
 
-Inputs = Literal["logits", "probs"]
+#: Numbers that are held at a time.
 _BUDGET = 16_000_000
 METRICS = ("accuracy", "nll", "brier", "ece", "aece", "classwise_ece", "mce")
 
@@ -57,8 +60,8 @@ def paired_test(
         values_b: those of method B; as many as of A, the k-th compared with the k-th.
         target: (N, *) labels, shared by all.
         inputs: "logits" or "probs": what the values are.
-        metric: one of accuracy, nll, brier, ece, aece, classwise_ece, mce. For aece both the test and the
-            interval hold the edges of the bins at the quantiles of A and B pooled.
+        metric: one of accuracy, nll, brier, ece, aece, classwise_ece, mce. For aece the test and the width of
+            the interval hold the edges of the bins at the quantiles of A and B pooled.
         n_bins: number of bins of the binned metrics.
         ignore_index: label, or labels, that count nowhere.
         draws: number of random swaps, and of bootstrap draws. The least p-value is 1 / (1 + draws).
@@ -69,7 +72,8 @@ def paired_test(
         `PairedTest`; a negative difference says that A has the lower metric.
 
     Raises:
-        InputError: unknown metric, different numbers of seeds, values that do not fit the target.
+        InputError: unknown metric, different numbers of seeds, values that do not fit the target, no sample
+            that counts, an infinite negative log-likelihood.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -86,34 +90,37 @@ def paired_test(
         raise InputError(f"There is no paired test of {metric!r}; choose one of {', '.join(METRICS)}.")
     if len(runs_a) != len(runs_b):
         raise InputError(
-            f"A has {len(runs_a)} seeds and B has {len(runs_b)}: give as many of each, so that they can be paired."
+            f"A has {len(runs_a)} seeds and B has {len(runs_b)}: give as many of each, one pair a seed."
         )
     if not 0 < level < 1:
         raise InputError(f"level must lie between 0 and 1, such as 0.95, not {level}.")
-    rows = _Rows(target, ignore_index)
-    blocks = (
-        block
-        for a, b in zip(runs_a, runs_b, strict=True)
-        for block in _blocks(metric, rows.probabilities(a, inputs), rows.probabilities(b, inputs), rows, n_bins)
-    )
-    norm = _norm(metric)
-    observed, swapped, resampled = 0.0, torch.zeros(draws), torch.zeros(draws)
-    swapped, resampled = swapped.double(), resampled.double()
-    for pack in _packed(blocks, rows.samples):
-        part = _Draws(pack, rows.sizes, norm)
+    pairs = [
+        tuple(_Predictions(checked(v, target, inputs=inputs, ignore_index=ignore_index)) for v in pair)
+        for pair in zip(runs_a, runs_b, strict=True)
+    ]
+    sizes = pairs[0][0].sizes
+    if not sizes.any():
+        raise InputError("There is no sample to compare: the target is empty, or every label is ignored.")
+    observed, swapped, resampled = 0.0, torch.zeros(draws).double(), torch.zeros(draws).double()
+    blocks = (block for a, b in pairs for block in _blocks(metric, a, b, n_bins))
+    for pack in _packed(blocks, len(sizes)):
+        part = _Draws(pack, sizes, _norm(metric))
         observed += part.observed()
-        at = 0
-        for signs in _signs(draws, rows.samples, seed):
-            swap, resample = part.replicates(signs)
-            swapped[at : at + len(signs)] += swap
-            resampled[at : at + len(signs)] += resample
-            at += len(signs)
-    scale = 1 / (len(runs_a) * (runs_a[0].shape[1] if metric == "classwise_ece" else 1))
-    extreme = int((swapped.abs() >= abs(observed) * (1 - 1e-9) - 1e-12).sum())
-    tail = (1 - level) / 2
-    ends = torch.quantile(resampled * scale, torch.tensor([1 - tail, tail], dtype=torch.float64))
+        replicates = [part.replicates(signs) for signs in _signs(draws, len(sizes), seed)]
+        swapped += torch.cat([swap for swap, _ in replicates])
+        resampled += torch.cat([resample for _, resample in replicates])
+    if not math.isfinite(observed):
+        raise InputError(f"The {metric} is infinite: a label has probability 0, so no difference can be taken.")
+    scale = 1 / (len(pairs) * (pairs[0][0].classes if metric == "classwise_ece" else 1))
+    extreme = int((swapped.abs() >= abs(observed) * (1 - 1e-9) - 1e-9).sum())
     difference = observed * scale
-    low, high = (2 * difference - ends).tolist()
+    if metric == "aece":
+        own = [
+            aece(v, target, inputs=inputs, n_bins=n_bins, ignore_index=ignore_index) for v in runs_a + runs_b
+        ]
+        difference = float(torch.stack(own).reshape(2, -1).mean(1).diff().neg())
+    tails = torch.tensor([(1 + level) / 2, (1 - level) / 2], dtype=torch.float64)
+    low, high = (difference - torch.quantile((resampled - observed) * scale, tails)).tolist()
     return PairedTest(difference, low, high, (1 + extreme) / (1 + draws))
 
 
@@ -124,88 +131,69 @@ def _runs(values: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return runs
 
 
-class _Rows:
-    """The rows that count: their labels, the sample that each belongs to, and how many a sample has."""
+class _Predictions:
+    """The rows of one network that count, and the sample to which each belongs."""
 
-    def __init__(self, target: Tensor, ignore_index: int | Iterable[int] | None) -> None:
-        if ignore_index is None:
-            ignored: list[int] = []
-        else:
-            ignored = [ignore_index] if isinstance(ignore_index, int) else [int(i) for i in ignore_index]
-        flat = target.reshape(-1)
-        self.shape = target.shape
-        self.samples = target.shape[0]
-        self.kept = ~torch.isin(flat, flat.new_tensor(ignored))
-        self.labels = flat[self.kept].long()
-        sample = torch.arange(self.samples, device=target.device)
-        self.sample = sample.repeat_interleave(flat.numel() // max(self.samples, 1))[self.kept]
-        self.sizes = torch.bincount(self.sample, minlength=self.samples).double()
-        if not len(self.labels):
-            raise InputError("There is no sample to compare: the target is empty, or every label is ignored.")
-
-    def probabilities(self, values: Tensor, inputs: Inputs) -> Tensor:
-        """Return (rows, C) log-probabilities, float64, of the rows that count."""
-        if values.dim() < 2 or values.shape[:1] + values.shape[2:] != self.shape:
-            raise InputError(
-                f"Values of shape {tuple(values.shape)} fit no target of shape {tuple(self.shape)}; "
-                "they must be (N, C, *) and (N, *)."
-            )
-        flat = values.movedim(1, -1).reshape(-1, values.shape[1])[self.kept].double()
-        if inputs == "logits":
-            return flat.log_softmax(1)
-        if inputs == "probs":
-            return flat.log()
-        raise InputError(f"inputs must be 'logits' or 'probs', not {inputs!r}.")
+    def __init__(self, rows: Rows) -> None:
+        self.piece = Piece(rows.values, rows.target, rows.valid, rows.inputs, rows)
+        self.classes = max(rows.values.shape[1], 2)
+        samples = torch.arange(len(rows.values), device=rows.values.device).unsqueeze(1)
+        self.sample = self.piece.counted(samples.expand_as(rows.target))
+        self.sizes = torch.bincount(self.sample, minlength=len(rows.values)).double()
 
     def per_sample(self, columns: Tensor) -> Tensor:
         """Sum (rows, K) over the rows of each sample, (N, K)."""
-        if len(columns) == self.samples:
+        if len(columns) == len(self.sizes):
             return columns
-        return columns.new_zeros((self.samples, columns.shape[1])).index_add(0, self.sample, columns)
+        zeros = columns.new_zeros((len(self.sizes), columns.shape[1]))
+        return zeros.index_add(0, self.sample, columns)
+
+    def scores(self, metric: str) -> Tensor:
+        """(N, 1) sums of a metric that is a mean over rows."""
+        piece = self.piece
+        rows = {"accuracy": lambda: piece.correct, "nll": lambda: piece.nll, "brier": lambda: piece.brier}[
+            metric
+        ]()
+        return self.per_sample(rows.double().unsqueeze(1))
+
+    def residuals(self, confidence: Tensor, correct: Tensor, index: Tensor, bins: int, counts: bool) -> Tensor:
+        """(N, bins) sums of confidence minus correctness; with the counts beside them if asked."""
+        columns = torch.zeros(
+            (len(index), 2 * bins if counts else bins), dtype=torch.float64, device=index.device
+        )
+        columns.scatter_(1, index.unsqueeze(1), (confidence.double() - correct.double()).unsqueeze(1))
+        if counts:
+            columns.scatter_(1, index.unsqueeze(1) + bins, 1.0)
+        return self.per_sample(columns)
 
 
-def _blocks(metric: str, a: Tensor, b: Tensor, rows: _Rows, n_bins: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield for A and B the (N, K) contributions of each sample to the sums that the metric is a function of."""
-    if metric == "classwise_ece":
-        edges = torch.arange(n_bins + 1, dtype=torch.float64, device=a.device) / n_bins
-        for c in range(a.shape[1]):
-            hit = (rows.labels == c).double()
-            yield tuple(rows.per_sample(_binned(p[:, c].exp(), hit, edges)) for p in (a, b))  # type: ignore[misc]
-        return
+def _blocks(metric: str, a: _Predictions, b: _Predictions, n_bins: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield for A and B what each sample adds to the sums of which the metric is a function, (N, K)."""
+    rule = convention("calibrant")
     if metric in ("accuracy", "nll", "brier"):
-        yield tuple(rows.per_sample(_scores(metric, p, rows.labels).unsqueeze(1)) for p in (a, b))  # type: ignore[misc]
-        return
-    tops = [p.max(1) for p in (a, b)]
-    if metric == "aece":
-        pooled = torch.cat([top.values for top in tops]).exp().sort().values
-        ranks = (torch.arange(1, n_bins, device=a.device) * len(pooled) + n_bins - 1) // n_bins - 1
-        edges = torch.cat([pooled.new_zeros(1), pooled[ranks], pooled.new_ones(1)])
+        yield a.scores(metric), b.scores(metric)
+    elif metric == "classwise_ece":
+        for c in range(a.classes):
+            columns = []
+            for run in (a, b):
+                probs = run.piece.counted(run.piece.probs[:, c])
+                index = bin_index(probs, n_bins, rule)
+                columns.append(run.residuals(probs, run.piece.labels == c, index, n_bins, counts=False))
+            yield columns[0], columns[1]
     else:
-        edges = torch.arange(n_bins + 1, dtype=torch.float64, device=a.device) / n_bins
-    both = []
-    for top in tops:
-        correct = (top.indices == rows.labels).double()
-        columns = _binned(top.values.exp(), correct, edges, counts=metric == "mce")
-        both.append(rows.per_sample(columns))
-    yield both[0], both[1]
-
-
-def _scores(metric: str, log_p: Tensor, labels: Tensor) -> Tensor:
-    at_label = log_p.gather(1, labels.unsqueeze(1)).squeeze(1)
-    if metric == "nll":
-        return -at_label
-    if metric == "accuracy":
-        return (log_p.argmax(1) == labels).double()
-    return (2 * log_p).exp().sum(1) - 2 * at_label.exp() + 1
-
-
-def _binned(confidence: Tensor, correct: Tensor, edges: Tensor, counts: bool = False) -> Tensor:
-    """Return (rows, bins) residuals, each in the column of its bin; with the counts beside them if asked."""
-    bins = len(edges) - 1
-    index = torch.bucketize(confidence, edges[1:-1]).unsqueeze(1)
-    columns = confidence.new_zeros((len(confidence), 2 * bins if counts else bins))
-    columns.scatter_(1, index, (confidence - correct).unsqueeze(1))
-    return columns.scatter_(1, index + bins, 1.0) if counts else columns
+        tops = [run.piece.confidence for run in (a, b)]
+        if metric == "aece":
+            pooled = torch.cat(tops).sort().values
+            ranks = (torch.arange(1, n_bins, device=pooled.device) * len(pooled) + n_bins - 1) // n_bins
+            edges = pooled[(ranks - 1).clamp(min=0)]
+            indices = [torch.bucketize(top, edges) for top in tops]
+        else:
+            indices = [bin_index(top, n_bins, rule) for top in tops]
+        columns = [
+            run.residuals(top, run.piece.correct, index, n_bins, counts=metric == "mce")
+            for run, top, index in zip((a, b), tops, indices, strict=True)
+        ]
+        yield columns[0], columns[1]
 
 
 def _norm(metric: str) -> Callable[[Tensor, Tensor], Tensor]:
