@@ -83,7 +83,7 @@ def _column_sums(probs: Tensor) -> tuple[Tensor, Tensor]:
     if probs.shape[2] == 1 and probs.device.type == "cpu":
         wide = probs.squeeze(2).double()
         ones = wide.new_ones(len(wide))
-        return ones @ wide, ones @ wide.square_()
+        return ones @ wide, ones @ wide.square()
     return probs.sum((0, 2), dtype=torch.float64), probs.square().sum((0, 2), dtype=torch.float64)
 
 
