@@ -13,7 +13,26 @@ _STRETCHED = (
     "image's confidence depends on its companions; the published training never calls it."
 )
 
+_LARGER_INDEX = (
+    "scikit-learn's top-k ranks the larger class index first among equals, argmax the smaller; ours is argmax's "
+    "rule for every k."
+)
+
+_OVERLAPPING = (
+    "The lower edges of its bins lag one place behind, so that neighbouring bins overlap and most pixels count "
+    "twice, and of tied pixels some are left out by their order; ours are disjoint."
+)
+
 REFUSED: dict[str, str] = {
+    "metrics-byliu/accuracy_ties:acc": _LARGER_INDEX,
+    "metrics-byliu/accuracy_ties:acc_5": _LARGER_INDEX,
+    "mislas/evaluate_groups:top5": "torch.topk orders equals as it happens, and a row of equal logits loses its "
+    "label there; ours takes the smaller index first.",
+    "aslp_metrics/ece_debias_one_pixel_bin:ece": "A bin of one pixel divides by zero there and the sum is minus "
+    "infinity; ours leaves such a bin out.",
+    "aslp_metrics/ece_equal_mass_10": _OVERLAPPING,
+    "aslp_metrics/ece_equal_mass_ties": _OVERLAPPING,
+    "aslp_metrics/ece_sweep": _OVERLAPPING,
     "aslp/batch_stats:mean_confidence": _STRETCHED,
     "aslp/batch_stats:accuracy": _STRETCHED,
     "mislas/las_equal_counts_nan": "All counts equal is 0/0 there, and the loss NaN; ours smooths every "

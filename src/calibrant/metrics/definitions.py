@@ -10,6 +10,7 @@ from torch import Tensor
 from calibrant.errors import InputError
 from calibrant.metrics import ranking, views
 from calibrant.metrics.equal_mass import adaptive_class_errors, equal_mass_bins
+from calibrant.metrics.segmentation import Missing, SegmentationScores, scores_of_areas
 from calibrant.metrics.smooth import smooth_ece
 from calibrant.metrics.state import State
 
@@ -217,3 +218,13 @@ def group_accuracy(
     per_class = recalls(state)
     chosen = class_groups(state.spec.num_classes, class_counts, groups)
     return GroupAccuracy(*(per_class[group.to(per_class.device)].nanmean() for group in chosen))
+
+
+@_define("segmentation", "labels", "predictions", lower_is_better=False)
+def segmentation(state: State, include_background: bool, missing: Missing = "skip") -> SegmentationScores:
+    """Read the scores of label maps."""
+    state.count()
+    sums = state.sums
+    return scores_of_areas(
+        sums["label_correct"], sums["predicted_count"], sums["label_count"], include_background, missing
+    )

@@ -28,6 +28,7 @@ from torch import Tensor
 from calibrant.metrics.averages import measured
 from calibrant.metrics.definitions import Absent, GroupAccuracy, Groups
 from calibrant.metrics.rows import Inputs
+from calibrant.metrics.segmentation import Missing, SegmentationScores
 from calibrant.metrics.views import BrierDecomposition
 
 
@@ -586,6 +587,49 @@ def group_accuracy(
         inputs=inputs,
         class_counts=class_counts,
         groups=groups,
+        ignore_index=ignore_index,
+    )
+    return value
+
+
+def segmentation(
+    values: Tensor,
+    target: Tensor,
+    *,
+    inputs: Inputs,
+    include_background: bool,
+    missing: Missing = "skip",
+    ignore_index: int | Iterable[int] | None = None,
+) -> SegmentationScores:
+    """Scores of segmentation maps, pooled over images: mean IoU, Dice and class accuracy, pixel accuracy.
+
+    Args:
+        values: as in the module.
+        target: as in the module.
+        inputs: as in the module.
+        include_background: whether class 0 takes part in the means; benchmarks differ, so it must be said.
+        missing: "skip" leaves a class that occurs neither in a label nor in a prediction out of the means;
+            "zero" counts it as 0.
+        ignore_index: as in the module.
+
+    Example:
+        >>> import torch
+        >>> probs = torch.tensor([[[0.9, 0.2], [0.6, 0.3]]]).transpose(1, 2)
+        >>> probs = torch.stack([probs, 1 - probs], 1).squeeze(2)
+        >>> target = torch.tensor([[[0, 1], [1, 1]]])
+        >>> scores = segmentation(probs, target.transpose(1, 2), inputs="probs", include_background=True)
+        >>> round(float(scores.miou), 4)
+        0.5833
+
+    For label maps instead of probabilities: `segmentation.segmentation_scores`.
+    """
+    value: SegmentationScores = measured(
+        "segmentation",
+        values,
+        target,
+        inputs=inputs,
+        include_background=include_background,
+        missing=missing,
         ignore_index=ignore_index,
     )
     return value

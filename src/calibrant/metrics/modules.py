@@ -77,7 +77,7 @@ class CalibrationMetric(Metric):
         self.average: str = given.pop("average", "pooled")
         check_average(self.average, batches=True)
         definition = DEFINITIONS[self.name]
-        per_class = bool(definition.parts & {"class", "labels", "ranks", "class_samples"})
+        per_class = bool(definition.parts & {"class", "labels", "predictions", "ranks", "class_samples"})
         self._num_classes: int | None = given.pop("num_classes", None)
         if per_class and self._num_classes is None:
             raise InputError(f"{type(self).__name__} counts by class: give num_classes.")
@@ -94,13 +94,16 @@ class CalibrationMetric(Metric):
         self._add_states()
 
     def _check_options(self) -> None:
-        taken = list(inspect.signature(DEFINITIONS[self.name].view).parameters)[1:]
+        taken = dict(list(inspect.signature(DEFINITIONS[self.name].view).parameters.items())[1:])
         for option in self.options:
             if option not in taken:
                 raise InputError(
                     f"{type(self).__name__} has no option {option!r}; of its own it takes "
                     f"{', '.join(taken) or 'none'}."
                 )
+        for option, parameter in taken.items():
+            if parameter.default is parameter.empty and option not in self.options:
+                raise InputError(f"{type(self).__name__} needs {option}.")
 
     def _add_states(self) -> None:
         if self.average != "pooled":
@@ -329,6 +332,12 @@ class ManyMediumFew(CalibrationMetric):
     """Accuracy of the classes with many, medium and few training samples; see `functional.group_accuracy`."""
 
     name = "group_accuracy"
+
+
+class Segmentation(CalibrationMetric):
+    """Mean IoU, Dice and accuracy of segmentation maps; see `functional.segmentation`."""
+
+    name = "segmentation"
 
 
 _CLASSES: tuple[type[CalibrationMetric], ...] = tuple(CalibrationMetric.__subclasses__())

@@ -229,12 +229,8 @@ def checked(
     if values.shape[1] == 0:
         raise InputError("values have no classes: their second axis is empty.")
     values, target = values.detach(), target.detach().to(values.device).long()
-    ignored = (ignore_index,) if isinstance(ignore_index, int) else tuple(ignore_index or ())
-    valid: Tensor | None = None
-    for label in ignored:
-        differs = target != label
-        valid = differs if valid is None else valid & differs
-    _check_labels(target, valid, max(values.shape[1], 2))
+    valid = ignored_mask(target, ignore_index)
+    check_labels(target, valid, max(values.shape[1], 2))
     if valid is not None:
         target = torch.where(valid, target, 0)
         if valid.all():
@@ -250,7 +246,18 @@ def checked(
     )
 
 
-def _check_labels(target: Tensor, valid: Tensor | None, classes: int) -> None:
+def ignored_mask(target: Tensor, ignore_index: int | Iterable[int] | None) -> Tensor | None:
+    """Return where the labels count, None when nothing is to be ignored."""
+    ignored = (ignore_index,) if isinstance(ignore_index, int) else tuple(ignore_index or ())
+    valid: Tensor | None = None
+    for label in ignored:
+        differs = target != label
+        valid = differs if valid is None else valid & differs
+    return valid
+
+
+def check_labels(target: Tensor, valid: Tensor | None, classes: int) -> None:
+    """Raise `InputError` for the first label outside [0, classes) that counts."""
     wrong = (target < 0) | (target >= classes)
     if valid is not None:
         wrong &= valid

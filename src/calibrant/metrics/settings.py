@@ -6,6 +6,7 @@ from typing import Any, Literal, TypedDict
 from calibrant.metrics.averages import Average
 from calibrant.metrics.definitions import Absent, Groups
 from calibrant.metrics.rows import Inputs
+from calibrant.metrics.segmentation import Missing
 
 
 class Settings(TypedDict, total=False):
@@ -26,6 +27,8 @@ class Settings(TypedDict, total=False):
     k: int
     class_counts: Iterable[int] | None
     groups: Groups
+    include_background: bool
+    missing: Missing
     compute_on_cpu: bool
     dist_sync_on_step: bool
     process_group: Any
