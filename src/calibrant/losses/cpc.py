@@ -12,7 +12,7 @@ from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.registry import register
 
 _TILE = 32
-_BLOCK = {"cpu": 2**18, "cuda": 2**22}
+_BLOCK = {"cpu": 2**19, "cuda": 2**22}
 
 
 @torch.library.custom_op("calibrant::pair_spread", mutates_args=())

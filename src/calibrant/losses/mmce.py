@@ -41,17 +41,25 @@ def laplacian_gram(position: Tensor, weights: Tensor, bandwidth: float) -> Tenso
         tensor([[2.4463]], dtype=torch.float64)
     """
     order = position.detach().argsort()
-    weights = weights.double()[:, order]
+    weights = weights.double().index_select(1, order)
     # About 1/2, so that the exponentials of either sign stay within e^(0.5 / h).
-    x = (position.double()[order] - 0.5) / bandwidth
-    first = torch.searchsorted(x.detach(), x.detach())
+    x = (position.double().index_select(0, order) - 0.5) / bandwidth
+    first = _first_of_ties(x.detach())
     before = weights.new_zeros(weights.shape[0], 1)
     grown = torch.cat([before, (weights * x.exp()).cumsum(1)], 1)
     plain = torch.cat([before, weights.cumsum(1)], 1)
-    below = grown[:, first] * (-x).exp()
-    tied = plain[:, :-1] - plain[:, first]
+    below = grown.index_select(1, first) * (-x).exp()
+    tied = plain[:, :-1] - plain.index_select(1, first)
     one_side = weights @ (below + tied).mT
     return weights @ weights.mT + one_side + one_side.mT
+
+
+def _first_of_ties(x: Tensor) -> Tensor:
+    """Return, for each of sorted values, the index of the first that equals it."""
+    index = torch.arange(len(x), device=x.device)
+    starts = torch.ones_like(index, dtype=torch.bool)
+    starts[1:] = x[1:] != x[:-1]
+    return torch.where(starts, index, 0).cummax(0).values
 
 
 def mmce(confidence: Tensor, correct: Tensor, valid: Tensor | None = None, *, bandwidth: float = 0.4) -> Tensor:
