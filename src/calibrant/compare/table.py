@@ -211,8 +211,12 @@ class _Test:
         self._read: dict[tuple[str, int], Predictions] = {}
 
     def p_value(self, a: str, b: str, metric: str, stage: str) -> float:
-        """Return the p-value of the difference of two methods; 1 where they cannot be paired."""
-        seeds = sorted(self.runs[a].keys() & self.runs[b].keys())
+        """Return the p-value of the difference of two methods; nan where they cannot be paired."""
+        seeds = [
+            s
+            for s in sorted(self.runs[a].keys() & self.runs[b].keys())
+            if self._told(a, s) and self._told(b, s)
+        ]
         pairs = [(self._predictions(a, s), self._predictions(b, s)) for s in seeds]
         same = all(
             torch.equal(p.ids, pairs[0][0].ids) and torch.equal(p.targets, pairs[0][0].targets)
@@ -220,9 +224,12 @@ class _Test:
             for p in pair
         )
         if not pairs or not same:
-            return 1.0
+            return math.nan
         logits = [[self._logits(name, s, stage) for s in seeds] for name in (a, b)]
         return paired_test(*logits, pairs[0][0].targets, inputs="logits", metric=metric).p_value
+
+    def _told(self, name: str, seed: int) -> bool:
+        return self.runs[name][seed].predictions_path("test").is_file()
 
     def _predictions(self, name: str, seed: int) -> Predictions:
         if (name, seed) not in self._read:
@@ -241,9 +248,10 @@ def _best(means: dict[str, float], metric: str, stage: str, test: _Test) -> set[
     if len(means) < 2 or any(math.isnan(mean) for mean in means.values()):
         return set()
     leader = min(means, key=lambda name: sign * means[name])
-    p_values = {name: test.p_value(leader, name, metric, stage) for name in means if name != leader}
+    tested = {name: test.p_value(leader, name, metric, stage) for name in means if name != leader}
+    p_values = {name: p for name, p in tested.items() if not math.isnan(p)}
     worse = holm(p_values, LEVEL)
-    return set(means) - worse if worse else set()
+    return {leader, *p_values} - worse if worse else set()
 
 
 def _cell(results: Sequence[dict[str, Any]], metric: str, stage: str) -> Cell:

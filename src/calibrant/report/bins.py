@@ -74,8 +74,16 @@ def pool(runs: Sequence[Reliability]) -> Bins:
     confidence = _mean([run.confidence for run in runs], counts)
     accuracy = _mean([run.accuracy for run in runs], counts)
     low, high = wilson(accuracy * total / len(runs), total / len(runs))
-    arrays = (runs[0].edges, total / total.sum(), confidence, accuracy, low, high)
-    return Bins(*(a.cpu().numpy() for a in arrays), round(float(total.sum()) / len(runs)), len(runs))
+    return Bins(
+        edges=runs[0].edges.numpy(),
+        share=(total / total.sum()).numpy(),
+        confidence=confidence.numpy(),
+        accuracy=accuracy.numpy(),
+        low=low.numpy(),
+        high=high.numpy(),
+        samples=round(float(total.sum()) / len(runs)),
+        seeds=len(runs),
+    )
 
 
 def _mean(means: Sequence[Tensor], counts: Tensor) -> Tensor:

@@ -139,11 +139,12 @@ class Comparison:
         return next(method for method in self.methods if method.name == name)
 
 
-def gather(runs: Sequence[RunFolder]) -> Comparison:
+def gather(runs: Sequence[RunFolder], table: Table | None = None) -> Comparison:
     """Read the runs of a comparison.
 
     Args:
         runs: runs of one recipe on the same data; unfinished ones are left out and mentioned.
+        table: their table, made already.
 
     Raises:
         InputError: no finished run, runs of different recipes, data or test samples, the same run twice, or a
@@ -160,7 +161,7 @@ def gather(runs: Sequence[RunFolder]) -> Comparison:
     for method in methods:
         reader.read(method)
     notices += _doubts(methods)
-    table = tabulate(finished)
+    table = table or tabulate(finished)
     return Comparison(
         recipe=printable(str(results[0]["recipe"])),
         data=results[0]["data"],
@@ -202,15 +203,15 @@ def _same(runs: Sequence[RunFolder], results: Sequence[dict[str, Any]]) -> None:
     for run, result in zip(runs, results, strict=True):
         if result["recipe"] != first["recipe"]:
             raise InputError(
-                f"{runs[0].path} is of recipe {first['recipe']!r} and {run.path} of {result['recipe']!r}: report "
-                "the runs of one recipe at a time."
+                f"{runs[0].path} is of recipe {first['recipe']!r} and {run.path} of {result['recipe']!r}: "
+                "report the runs of one recipe at a time."
             )
         for key in ("name", "train", "val", "test", "classes", "class_counts"):
             if result["data"].get(key) != first["data"].get(key):
                 raise InputError(
                     f"{runs[0].path} and {run.path} were made on different data ({key}: "
-                    f"{_short(first['data'].get(key))} and {_short(result['data'].get(key))}); report runs on the "
-                    "same data."
+                    f"{_short(first['data'].get(key))} and {_short(result['data'].get(key))}); report runs on "
+                    "the same data."
                 )
 
 

@@ -85,10 +85,16 @@ def diagrams(panels: Sequence[Panel], title: str) -> Drawing:
     A bar is the accuracy of a bin, with its 95 % interval; the coloured part is the gap between it and the
     mean confidence, stronger the more samples the bin holds. The dot's area is the share of the samples.
     """
-    figure = Figure(figsize=(2.35 * len(panels) + 0.35, 3.95), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, hspace=0.03, wspace=0.04)  # type: ignore[union-attr]
+    width, height = 2.35 * len(panels) + 0.6, 3.95
+    figure = Figure(figsize=(width, height))
+    places = {"left": 0.66 / width, "right": 1 - 0.1 / width, "top": 1 - 0.72 / height, "bottom": 0.42 / height}
     grid: Any = figure.subplots(
-        2, len(panels), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": [3.1, 1]}
+        2,
+        len(panels),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        gridspec_kw={"height_ratios": [3.1, 1], "hspace": 0.12, "wspace": 0.12, **places},
     )
     for column, panel in enumerate(panels):
         _reliability(grid[0, column], panel)
@@ -96,6 +102,7 @@ def diagrams(panels: Sequence[Panel], title: str) -> Drawing:
         _histogram(grid[1, column], panel.bins)
     grid[0, 0].set_ylabel("accuracy")
     grid[1, 0].set_ylabel("share")
+    figure.align_ylabels(grid[:, 0])
     return Drawing(figure, title, " ".join(_described(panel) for panel in panels))
 
 
@@ -105,20 +112,18 @@ def _reliability(axes: Axes, panel: Panel) -> None:
     confidence, accuracy, share = bins.confidence[kept], bins.accuracy[kept], bins.share[kept]
     _unit_square(axes)
     axes.bar(left, accuracy, width, align="edge", color=BAR, edgecolor=PAPER, linewidth=0.8)
-    for x, w, a, c, s in zip(left, width, accuracy, confidence, share, strict=True):
-        colour = OVER if c > a else UNDER
-        strength = 0.15 + 0.7 * float(s / share.max()) ** 0.5
-        axes.bar(
-            x,
-            abs(c - a),
-            w,
-            min(a, c),
-            align="edge",
-            color=colour,
-            alpha=strength,
-            edgecolor=PAPER,
-            linewidth=0.8,
-        )
+    strength = 0.15 + 0.7 * (share / share.max()) ** 0.5
+    colours = [(OVER if c > a else UNDER, s) for c, a, s in zip(confidence, accuracy, strength, strict=True)]
+    axes.bar(
+        left,
+        abs(confidence - accuracy),
+        width,
+        np.minimum(confidence, accuracy),
+        align="edge",
+        color=colours,
+        edgecolor=PAPER,
+        linewidth=0.8,
+    )
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     whiskers = np.stack([accuracy - bins.low[kept], bins.high[kept] - accuracy]).clip(min=0)
     axes.errorbar(confidence, accuracy, whiskers, fmt="none", ecolor=INK, elinewidth=0.8, capsize=0)
@@ -288,6 +293,10 @@ class Curve:
     epochs: Array
     values: Array
 
+    def times(self, factor: float) -> "Curve":
+        """Return the curve in other units."""
+        return Curve(self.epochs, self.values * factor)
+
 
 @styled
 def curves(panels: Mapping[str, Mapping[str, Curve]], look: Mapping[str, Look], title: str) -> Drawing:
@@ -304,7 +313,7 @@ def curves(panels: Mapping[str, Mapping[str, Curve]], look: Mapping[str, Look], 
             known = ~np.isnan(curve.values).all(0)
             x, y = curve.epochs[known], curve.values[:, known]
             for seed in y if len(y) > 1 else ():
-                axes.plot(x, seed, color=seen.colour, linewidth=0.6, alpha=0.2)
+                axes.plot(x, seed, color=seen.colour, linewidth=0.6, alpha=0.28)
             (shown[name],) = axes.plot(
                 x, np.nanmean(y, 0), color=seen.colour, linestyle=seen.dashes, linewidth=1.6
             )

@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from calibrant import __version__
+from calibrant.compare.table import Table
 from calibrant.report import sections
 from calibrant.report.evidence import Comparison, gather, printable
 from calibrant.report.style import Look, dark_css, looks
@@ -15,10 +16,10 @@ from calibrant.training.files import write_text
 from calibrant.training.run_folder import RunFolder
 
 _READING = (
-    "Predictions are sorted into bins by their confidence. Where they can be trusted, accuracy equals confidence: "
-    "the bars end on the dashed diagonal. The coloured part of a bar is the gap, stronger where more predictions "
-    "lie; the line on it is the 95 % interval of the accuracy, the dot's area the share of the predictions. Below, "
-    "the histogram of the confidence, with its mean (dashed) and the accuracy (solid)."
+    "Predictions are sorted into bins by their confidence. Where they can be trusted, accuracy equals "
+    "confidence: the bars end on the dashed diagonal. The coloured part of a bar is the gap, stronger where "
+    "more predictions lie; the line on it is the 95 % interval of the accuracy, the dot's area the share of "
+    "predictions. Below, the histogram of the confidence, with its mean (dashed) and the accuracy (solid)."
 )
 _TRAINING = (
     "Mean over the seeds; faint lines are the seeds. Each loss is drawn in its own units: compare the shape of "
@@ -26,7 +27,7 @@ _TRAINING = (
 )
 
 
-def write_report(runs: Sequence[RunFolder], path: Path, title: str) -> Path:
+def write_report(runs: Sequence[RunFolder], path: Path, title: str, *, table: Table | None = None) -> Path:
     """Write the report of a comparison.
 
     It is made from the files of the runs alone, loads nothing, and is the same, byte for byte, for the same
@@ -37,6 +38,7 @@ def write_report(runs: Sequence[RunFolder], path: Path, title: str) -> Path:
             out, and the report says so.
         path: the HTML file to write; it is replaced when it exists.
         title: the heading of the page.
+        table: what `tabulate` returned for these runs, if it is at hand: the tests in it take a while.
 
     Returns:
         `path`.
@@ -44,7 +46,7 @@ def write_report(runs: Sequence[RunFolder], path: Path, title: str) -> Path:
     Raises:
         InputError: no finished run, runs of different recipes or data, a file that cannot be read.
     """
-    html = render(gather(runs), title)
+    html = render(gather(runs, table), title)
     write_text(path, html)
     return path
 

@@ -18,7 +18,8 @@ from calibrant.report.summary import extremes, percent
 View = dict[str, Any]
 STAGE_TITLES = {RAW: "as trained", SCALED: "after temperature scaling"}
 _STAGE_HEADS = {RAW: "trained", SCALED: "scaled"}
-_CURVE_TITLES = {"train_loss": "training loss", "val_ece": "ECE on validation"}
+#: Column of `metrics.csv`: title of its panel, and the factor it is shown with.
+_CURVES = {"train_loss": ("training loss", 1.0), "val_ece": ("ECE on validation, %", 100.0)}
 #: Classes and names beyond this many are counted, not listed.
 _LISTED = 20
 
@@ -51,7 +52,7 @@ def diagram(method: Method) -> Drawing:
 
 
 def headline(comparison: Comparison) -> Drawing | None:
-    """Draw the most and the least trusted method as trained; the only one if there is one; None without bins."""
+    """Draw the least and the most trusted method as trained; None without their bins."""
     names = dict.fromkeys(row.method for row in reversed(extremes(comparison)))
     methods = [comparison.method(name) for name in names]
     if not all(RAW in method.bins for method in methods):
@@ -84,8 +85,8 @@ def _interval(spread: Spread) -> str:
 def training(comparison: Comparison, look: dict[str, Look]) -> Drawing | None:
     """Draw the training curves of the methods that have any."""
     panels = {
-        title: {m.name: m.curves[column] for m in comparison.methods if column in m.curves}
-        for column, title in _CURVE_TITLES.items()
+        title: {m.name: m.curves[column].times(factor) for m in comparison.methods if column in m.curves}
+        for column, (title, factor) in _CURVES.items()
     }
     shown = {title: lines for title, lines in panels.items() if lines}
     return curves(shown, look, "Training curves") if shown else None
@@ -137,8 +138,8 @@ def table_view(comparison: Comparison, look: dict[str, Look], anchors: dict[str,
         for metric in COLUMNS
     ]
     note = (
-        f"{EXPLANATION.replace('* best:', 'Marked best:')} Trained: as trained; scaled: after temperature scaling. "
-        "The headings sort."
+        f"{EXPLANATION.replace('* best:', 'Marked best:')} Trained: as trained; scaled: after temperature "
+        "scaling. The headings sort."
     )
     return {"groups": groups, "rows": rows, "temperatures": temperatures, "note": note}
 
@@ -226,35 +227,40 @@ def _classes(comparison: Comparison) -> str:
 def _seeds(comparison: Comparison) -> str:
     seeds = sorted({seed for method in comparison.methods for seed in method.seeds})
     return (
-        f"{', '.join(map(str, seeds))}. A seed sets the initial weights and the order of the samples; the table "
-        "gives mean ± standard deviation (n − 1) over the seeds."
+        f"{', '.join(map(str, seeds))}. A seed sets the initial weights and the order of the samples; the "
+        "table gives mean ± standard deviation (n − 1) over the seeds."
     )
 
 
 def _errors(bins: Bins | None) -> str:
     number = f"{len(bins.share)} bins" if bins else "bins"
     return (
-        f"ECE: the confidence of the predicted class in {number} of equal width, (lower, upper], and the mean over "
-        "the samples of |accuracy − mean confidence| of their bin. AECE: bins of equal mass. Class-wise: the same "
-        "for the probability of each class, averaged over the classes."
+        f"ECE: the confidence of the predicted class in {number} of equal width, (lower, upper], and the mean "
+        "over the samples of |accuracy − mean confidence| of their bin. AECE: bins of equal mass. Class-wise: "
+        "the same for the probability of each class, averaged over the classes."
     )
 
 
 def _intervals(bins: Bins | None) -> str:
-    text = "95 %. Of the ECE: the mean ends of the intervals of the single runs, which see the choice of the test samples."
+    text = (
+        "95 %. Of the ECE: the mean ends of the intervals of the single runs, which see the choice of the test "
+        "samples."
+    )
     if bins is None:
         return text
     return text + (
-        " In the diagrams: Wilson's interval of the accuracy of a bin, the seeds pooled but counted as one set of "
-        "test samples. Over- or under-confident is said where the interval of mean confidence − accuracy, over "
-        "samples and seeds, excludes 0."
+        " In the diagrams: Wilson's interval of the accuracy of a bin, the seeds pooled but counted as one set "
+        "of test samples. Over- or under-confident is said where the interval of mean confidence − accuracy, "
+        "over samples and seeds, excludes 0."
     )
 
 
 def _scaling(comparison: Comparison) -> str:
     if not any(method.temperatures for method in comparison.methods):
         return ""
-    return "One temperature T for each run, fitted on the validation samples by their NLL; the logits are divided by it."
+    return (
+        "One temperature T a run, fitted on the validation samples by their NLL; the logits are divided by it."
+    )
 
 
 def _versions(comparison: Comparison) -> str:
@@ -275,7 +281,8 @@ def _time(comparison: Comparison) -> str:
     ]
     if not seconds:
         return ""
-    return f"{sum(seconds):,.0f} s of computing for {len(seconds)} runs, {sum(seconds) / len(seconds):,.1f} s each."
+    each = sum(seconds) / len(seconds)
+    return f"{sum(seconds):,.0f} s for {len(seconds)} runs, {each:,.1f} s each on average."
 
 
 def recipe(comparison: Comparison) -> View | None:

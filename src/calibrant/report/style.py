@@ -23,7 +23,7 @@ DARK = {
     INK: "#e4e8ec",
     MUTED: "#9aa3ad",
     GRID: "#2f363e",
-    BAR: "#3c454f",
+    BAR: "#434d58",
     OVER: "#ee8442",
     UNDER: "#58a6e0",
 }

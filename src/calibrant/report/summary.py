@@ -1,5 +1,6 @@
 """The summary of a report: what the numbers say, in plain words, and no more than the tests support."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -39,8 +40,8 @@ def summarise(comparison: Comparison) -> list[Point]:
 
 
 def extremes(comparison: Comparison) -> tuple[Row, Row]:
-    """Return the rows with the lowest and the highest ECE as trained."""
-    rows = comparison.table.rows
+    """Return the rows with the lowest and the highest ECE as trained, those without a number left out."""
+    rows = [row for row in comparison.table.rows if not math.isnan(_ece(row).mean)] or comparison.table.rows
     return min(rows, key=lambda row: _ece(row).mean), max(rows, key=lambda row: _ece(row).mean)
 
 
@@ -224,7 +225,7 @@ def _reach(comparison: Comparison) -> Point:
     samples = f"{tested:,} test samples" if isinstance(tested, int) else "the test samples"
     text = Markup("One data set, one network, {}, {}.").format(seeds, samples)
     if fewest < _FEW_SEEDS:
-        text += " With so few seeds, another initialisation could order the losses otherwise; add seeds before choosing."
+        text += " With so few seeds, others could order the losses otherwise: add seeds before choosing."
     text += " Confidences on data of another kind were not measured."
     return Point("How far this carries", text)
 
@@ -236,7 +237,7 @@ def percent(value: float, std: float = float("nan")) -> str:
         >>> percent(0.0319, 0.0054), percent(0.0319)
         ('3.19 ± 0.54 %', '3.19 %')
     """
-    return f"{100 * value:.2f} %" if std != std else f"{100 * value:.2f} ± {100 * std:.2f} %"
+    return f"{100 * value:.2f} %" if math.isnan(std) else f"{100 * value:.2f} ± {100 * std:.2f} %"
 
 
 def mean(values: Sequence[float]) -> float:

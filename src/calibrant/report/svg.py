@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
@@ -38,7 +39,10 @@ def to_svg(figure: Figure, *, name: str, title: str, description: str, standalon
     """
     buffer = io.BytesIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(buffer, format="svg", metadata=nothing)
+    with warnings.catch_warnings():
+        # The reader's own fonts draw the text, whatever matplotlib's font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(buffer, format="svg", metadata=nothing)
     root = ET.fromstring(buffer.getvalue())
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]

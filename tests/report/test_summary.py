@@ -1,0 +1,77 @@
+import pytest
+from markupsafe import Markup
+
+from calibrant.report.evidence import gather
+from calibrant.report.summary import summarise
+from calibrant.training.run_folder import RunFolder
+from tests.report.conftest import MakeRun
+
+
+def said(runs: list[RunFolder]) -> dict[str, str]:
+    return {point.head: Markup(point.text).striptags() for point in summarise(gather(runs))}
+
+
+def test_planted_truth_is_found(three: list[RunFolder]) -> None:
+    points = said(three)
+    assert points["Trust most"].startswith("mbls: as trained, its confidence is off by")
+    assert points["Trust most"].endswith("less than every other loss by the paired test.")
+    worst = points["Trust least"]
+    assert worst.startswith(("ce", "ls"))
+    assert "times as much" in worst
+    lean = points["Too sure or not sure enough, as trained"]
+    assert "Over-confident: ce (" in lean
+    assert "Under-confident: ls (" in lean
+    assert "On balance neither: mbls." in lean
+
+
+def test_temperature_is_credited_where_the_test_supports_it(three: list[RunFolder]) -> None:
+    text = said(three)["What temperature scaling changes"]
+    assert "Fitted on 50 validation samples, it lowers the ECE of" in text
+    assert "no difference that the test supports for mbls" in text
+    lowered = text.partition("lowers the ECE of ")[2].partition(";")[0]
+    assert set(lowered.split(" and ")) == {"ce", "ls"}
+
+
+def test_temperature_that_harms_is_said_to(make_run: MakeRun) -> None:
+    runs = [make_run("mbls", seed, temperature=0.3) for seed in (0, 1)]
+    text = said(runs)["What temperature scaling changes"]
+    assert "not shown to lower the ECE" in text
+    assert "It raises that of mbls." in text
+
+
+def test_softening_and_sharpening(make_run: MakeRun) -> None:
+    assert (
+        "T = 3.00, which softens" in said([make_run("ce", sharpness=3.0)])["What temperature scaling changes"]
+    )
+    assert (
+        "T = 0.40, which sharpens" in said([make_run("ls", sharpness=0.4)])["What temperature scaling changes"]
+    )
+
+
+def test_equals_are_not_ranked(make_run: MakeRun) -> None:
+    points = said([make_run(name, seed) for name, seeds in (("a", (0, 1)), ("b", (2, 3))) for seed in seeds])
+    assert points["Trust most"].startswith("No loss is shown to be better calibrated than another.")
+    assert "Trust least" not in points
+    assert "tells none apart" in points["Accuracy"]
+
+
+def test_one_loss_alone_is_not_compared(make_run: MakeRun) -> None:
+    points = said([make_run("ce", sharpness=3.0)])
+    assert points["How far it can be trusted"].startswith("ce: as trained, its confidence is off by")
+    assert not {"Trust most", "Trust least", "Accuracy"} & set(points)
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "one seed"), (2, "two seeds"), (3, "3 seeds")])
+def test_few_seeds_are_said_to_be_few(make_run: MakeRun, seeds: int, words: str) -> None:
+    reach = said([make_run("ce", seed) for seed in range(seeds)])["How far this carries"]
+    assert f"{words}, 400 test samples" in reach
+    assert ("With so few seeds" in reach) == (seeds < 3)
+
+
+def test_without_predictions_only_what_is_known_is_said(three: list[RunFolder]) -> None:
+    for run in three:
+        run.predictions_path("test").unlink()
+    points = said(three)
+    assert points["Trust most"].startswith("No loss is shown to be better calibrated")
+    assert "Too sure or not sure enough, as trained" not in points
+    assert "After it," in points["What temperature scaling changes"]
