@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
+from calibrant.metrics.binning import bin_index, convention
 from calibrant.posthoc.base import Calibrator, ConvergenceWarning
 from calibrant.posthoc.registry import register
 
@@ -121,26 +122,24 @@ class TemperatureScaling(Calibrator):
 
     def _search(self, objective: "_Objective") -> "_Found":
         low, high = self.bounds
-        name = "Temperature scaling did not converge:"
         if objective.flat:
             return _Found(1.0, True, 0.0)
         if objective.slope_cold <= 0:
-            why = "every prediction is right, so the likelihood grows without end as T falls to 0"
-            return objective.stuck(low, f"{name} {why}; T = {low:g} is kept.")
+            return objective.stuck(
+                low, "every prediction is right, so the likelihood grows without end as T falls"
+            )
         if objective.slope_hot >= 0:
-            why = "the logits predict the labels worse than chance, so T grows without end"
-            return objective.stuck(high, f"{name} {why}; T = {high:g} is kept.")
-        start = 0.0 if objective.small else objective.thinned().solve(-math.log(high), -math.log(low), 0.0)[0]
-        sharpness, gradient, converged = objective.solve(-math.log(high), -math.log(low), start)
-        temperature = math.exp(-sharpness)
-        if converged:
-            return _Found(temperature, True, -gradient)
-        return _Found(
-            temperature,
-            False,
-            -gradient,
-            f"{name} the optimum lies outside {low:g} <= T <= {high:g}; T = {temperature:g} is kept, widen bounds.",
-        )
+            return objective.stuck(
+                high, "the logits predict the labels worse than chance, so T grows without end"
+            )
+        ends = (-math.log(high), -math.log(low))
+        start = 0.0 if objective.small else objective.thinned().solve(*ends, 0.0)[0]
+        at, gradient, converged = objective.solve(*ends, start)
+        if not converged:
+            return objective.stuck(
+                math.exp(-at), f"the optimum lies outside {low:g} <= T <= {high:g}; widen bounds"
+            )
+        return _Found(math.exp(-at), True, -gradient)
 
     def _best_of_grid(self, objective: "_Objective", labels: Tensor) -> "_Found":
         assert self.grid is not None
@@ -203,32 +202,41 @@ class _Objective:
         stride = max(1, self.logits.numel() // elements)
         return _Objective(self.logits[::stride].contiguous(), self.labels[::stride])
 
-    def stuck(self, temperature: float, complaint: str) -> _Found:
+    def stuck(self, temperature: float, why: str) -> _Found:
         """Return `temperature` as the outcome of a fit that has no minimum."""
-        return _Found(temperature, False, -self.derivatives(1 / temperature)[0] / temperature, complaint)
+        gradient = -self.derivatives(1 / temperature)[0] / temperature
+        complaint = f"Temperature scaling did not converge: {why}. T = {temperature:g} is kept."
+        return _Found(temperature, False, gradient, complaint)
 
     def solve(self, low: float, high: float, start: float) -> tuple[float, float, bool]:
-        """Find where the derivative with respect to log sharpness vanishes.
+        """Find where the derivative with respect to log sharpness vanishes, by safeguarded Newton steps.
+
+        Args:
+            low: least log sharpness.
+            high: greatest.
+            start: where to begin.
 
         Returns:
-            The log sharpness, the derivative there, and whether it is below the tolerance.
+            The log sharpness, the derivative there, and whether it is within the tolerance.
         """
-        at, gradient = start, math.inf
-        for _ in range(100):
+        untried = {low, high}
+        at = min(max(start, low), high)
+        while True:
+            untried.discard(at)
             sharpness = math.exp(at)
             first, second = self.derivatives(sharpness)
             gradient = sharpness * first
             if abs(gradient) <= self.tolerance:
                 return at, gradient, True
-            if gradient > 0:
-                high = at
-            else:
-                low = at
+            low, high = (low, at) if gradient > 0 else (at, high)
             if high - low < 1e-15:
-                break
-            newton = at - first / (sharpness * second) if second > 0 else math.inf
-            at = newton if low < newton < high else (low + high) / 2
-        return at, gradient, False
+                return at, gradient, False
+            step = first / (sharpness * second) if second > 0 else math.copysign(math.inf, first)
+            end = low if step > 0 else high
+            at -= step
+            if not low < at < high:
+                # Beyond the bracket: look at the end that was asked for once, then halve.
+                at = end if end in untried else (low + high) / 2
 
     def derivatives(self, sharpness: float) -> tuple[float, float]:
         """Return the first and the second derivative of the mean NLL with respect to the sharpness."""
@@ -272,7 +280,6 @@ def _candidates(grid: str | Sequence[float] | None) -> tuple[float, ...] | None:
 
 
 def _ece(confidence: Tensor, correct: Tensor, n_bins: int) -> float:
-    edges = torch.arange(1, n_bins, dtype=torch.float64, device=confidence.device) / n_bins
-    index = torch.bucketize(confidence, edges)
+    index = bin_index(confidence, n_bins, convention("calibrant"))
     gaps = confidence.new_zeros(n_bins).index_add(0, index, confidence - correct.double())
     return float(gaps.abs().sum() / len(confidence))

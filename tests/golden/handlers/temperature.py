@@ -5,8 +5,9 @@ import warnings
 import torch
 from torch import Tensor
 
+from calibrant.metrics.functional import ece
 from calibrant.posthoc import ConvergenceWarning, TemperatureScaling
-from calibrant.posthoc.temperature import GRIDS, _ece
+from calibrant.posthoc.temperature import GRIDS
 from tests.golden.framework import Case, handles
 
 
@@ -36,8 +37,7 @@ def temperature_grid_search(case: Case) -> dict[str, Tensor | float]:
 
     def measure(temperature: Tensor, where: str) -> None:
         scaled = logits / temperature
-        confidence, predicted = scaled.softmax(1).max(1)
-        produced[f"ece_{where}"] = _ece(confidence, predicted == labels, case.params["n_bins"])
+        produced[f"ece_{where}"] = ece(scaled, labels, inputs="logits", n_bins=case.params["n_bins"])
         produced[f"nll_{where}"] = torch.nn.functional.cross_entropy(scaled, labels)
 
     measure(torch.ones(()), "before")
