@@ -136,6 +136,7 @@ def test_what_is_unfair_is_said(make_run: MakeRun) -> None:
     second = make_run(
         "mbls",
         1,
+        git_commit="abc",
         versions={"calibrant": "0.1.0", "torch": "2.12.0", "python": "3.11.7"},
         posthoc={"temperature": {"temperature": 1.0, "converged": False}},
     )
@@ -143,5 +144,6 @@ def test_what_is_unfair_is_said(make_run: MakeRun) -> None:
     said = " ".join(gather([first, second]).notices)
     assert "different seeds: ce 0, mbls 1" in said
     assert "different versions of torch: 2.11.0, 2.12.0" in said
+    assert "different commits of the code" in said
     assert "did not converge for mbls, seed 1" in said
     assert "more than the loss and the seed: train.epochs." in said

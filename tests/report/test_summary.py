@@ -13,9 +13,9 @@ def said(runs: list[RunFolder]) -> dict[str, str]:
 
 def test_planted_truth_is_found(three: list[RunFolder]) -> None:
     points = said(three)
-    assert points["Trust most"].startswith("mbls: as trained, its confidence is off by")
-    assert points["Trust most"].endswith("less than every other loss by the paired test.")
-    worst = points["Trust least"]
+    assert points["Trust most, as trained"].startswith("mbls: its confidence is off by")
+    assert points["Trust most, as trained"].endswith("less than every other loss by the paired test.")
+    worst = points["Trust least, as trained"]
     assert worst.startswith(("ce", "ls"))
     assert "times as much" in worst
     lean = points["Too sure or not sure enough, as trained"]
@@ -48,17 +48,27 @@ def test_softening_and_sharpening(make_run: MakeRun) -> None:
     )
 
 
+def test_losses_that_the_test_does_not_tell_apart_are_named_together(make_run: MakeRun) -> None:
+    runs = [make_run(name, k) for k, name in enumerate("ab")] + [make_run("ce", sharpness=3.0)]
+    for run in runs:
+        run.write_result(run.result() | {"seed": 0})
+    text = said(runs)["Trust most, as trained"]
+    assert text.endswith(
+        ("The paired test does not tell it from a.", "The paired test does not tell it from b.")
+    )
+
+
 def test_equals_are_not_ranked(make_run: MakeRun) -> None:
     points = said([make_run(name, seed) for name, seeds in (("a", (0, 1)), ("b", (2, 3))) for seed in seeds])
-    assert points["Trust most"].startswith("No loss is shown to be better calibrated than another.")
-    assert "Trust least" not in points
+    assert points["Trust most, as trained"].startswith("No loss is shown to be better calibrated than another.")
+    assert "Trust least, as trained" not in points
     assert "tells none apart" in points["Accuracy"]
 
 
 def test_one_loss_alone_is_not_compared(make_run: MakeRun) -> None:
     points = said([make_run("ce", sharpness=3.0)])
-    assert points["How far it can be trusted"].startswith("ce: as trained, its confidence is off by")
-    assert not {"Trust most", "Trust least", "Accuracy"} & set(points)
+    assert points["As trained"].startswith("ce: its confidence is off by")
+    assert not {"Trust most, as trained", "Trust least, as trained", "Accuracy"} & set(points)
 
 
 @pytest.mark.parametrize(("seeds", "words"), [(1, "one seed"), (2, "two seeds"), (3, "3 seeds")])
@@ -72,6 +82,6 @@ def test_without_predictions_only_what_is_known_is_said(three: list[RunFolder]) 
     for run in three:
         run.predictions_path("test").unlink()
     points = said(three)
-    assert points["Trust most"].startswith("No loss is shown to be better calibrated")
+    assert points["Trust most, as trained"].startswith("No loss is shown to be better calibrated")
     assert "Too sure or not sure enough, as trained" not in points
     assert "After it," in points["What temperature scaling changes"]

@@ -225,8 +225,8 @@ class _Test:
         )
         if not pairs or not same:
             return math.nan
-        logits = [[self._logits(name, s, stage) for s in seeds] for name in (a, b)]
-        return paired_test(*logits, pairs[0][0].targets, inputs="logits", metric=metric).p_value
+        ours, theirs = ([self._logits(name, s, stage) for s in seeds] for name in (a, b))
+        return paired_test(ours, theirs, pairs[0][0].targets, inputs="logits", metric=metric).p_value
 
     def _told(self, name: str, seed: int) -> bool:
         return self.runs[name][seed].predictions_path("test").is_file()

@@ -334,6 +334,8 @@ def _doubts(methods: Sequence[Method]) -> list[str]:
         found = {str(r.get("versions", {}).get(name, "unknown")) for m in methods for r in m.results}
         if len(found) > 1:
             doubts.append(f"The runs were made with different versions of {name}: {', '.join(sorted(found))}.")
+    if len({result.get("git_commit") for method in methods for result in method.results}) > 1:
+        doubts.append("The runs were made at different commits of the code.")
     for method in methods:
         fits = [result.get("posthoc", {}).get(SCALED) or {} for result in method.results]
         bad = [seed for seed, fit in zip(method.seeds, fits, strict=True) if fit.get("converged") is False]

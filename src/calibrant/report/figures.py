@@ -94,7 +94,7 @@ def diagrams(panels: Sequence[Panel], title: str) -> Drawing:
         sharex=True,
         sharey="row",
         squeeze=False,
-        gridspec_kw={"height_ratios": [3.1, 1], "hspace": 0.12, "wspace": 0.12, **places},
+        gridspec_kw={"height_ratios": [3.1, 1], "hspace": 0.12, "wspace": 0.18, **places},
     )
     for column, panel in enumerate(panels):
         _reliability(grid[0, column], panel)
@@ -161,7 +161,7 @@ def _histogram(axes: Axes, bins: Bins) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.set_xlabel("confidence")
     axes.grid(axis="y")
     axes.bar(
@@ -181,7 +181,13 @@ def _histogram(axes: Axes, bins: Bins) -> None:
         (0.62, "accuracy", bins.mean_accuracy, INK),
     ):
         axes.text(
-            0.04, height, f"{word} {value:.1%}", transform=axes.transAxes, va="top", fontsize=8, color=colour
+            0.04,
+            height,
+            f"{word} {100 * value:.1f} %",
+            transform=axes.transAxes,
+            va="top",
+            fontsize=8,
+            color=colour,
         )
 
 
@@ -203,7 +209,8 @@ def _described(panel: Panel) -> str:
     notes = f" ({', '.join(panel.notes)})" if panel.notes else ""
     side = "above" if gap > 0 else "below"
     return (
-        f"{panel.title}{notes}: accuracy {bins.mean_accuracy:.1%}, mean confidence {bins.mean_confidence:.1%}, "
+        f"{panel.title}{notes}: accuracy {100 * bins.mean_accuracy:.1f} %, "
+        f"mean confidence {100 * bins.mean_confidence:.1f} %, "
         f"{abs(gap) * 100:.1f} points {side} it."
     )
 

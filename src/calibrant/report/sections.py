@@ -271,7 +271,7 @@ def _versions(comparison: Comparison) -> str:
     parts = [f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items()]
     commits = sorted({result["git_commit"][:12] for result in comparison.results if result.get("git_commit")})
     if commits:
-        parts.append(f"git commit {' and '.join(commits)}")
+        parts.append(f"git {'commits' if len(commits) > 1 else 'commit'} {', '.join(commits)}")
     return ", ".join(parts)
 
 

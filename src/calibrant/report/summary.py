@@ -59,23 +59,24 @@ def _best(comparison: Comparison, metric: str, stage: str) -> list[Row]:
 def _most(comparison: Comparison) -> Point:
     most, least = extremes(comparison)
     cell = _ece(most)
-    off = Markup("as trained, its confidence is off by {} on average (ECE {})").format(
+    off = Markup("its confidence is off by {} on average (ECE {})").format(
         _points(cell.mean), percent(cell.mean, cell.std)
     )
     if most is least:
-        return Point("How far it can be trusted", Markup("{}: {}.").format(_name(most), off))
+        return Point("As trained", Markup("{}: {}.").format(_name(most), off))
     leaders = _best(comparison, "ece", RAW)
     if not leaders:
         text = Markup(
             "No loss is shown to be better calibrated than another. {} has the lowest ECE ({}), but the paired "
             "test does not tell it from any other."
         ).format(_name(most), percent(cell.mean, cell.std))
-        return Point("Trust most", text)
+        return Point("Trust most, as trained", text)
     text = Markup("{}: {}").format(_name(most), off)
     if len(leaders) == 1:
-        return Point("Trust most", text + ", less than every other loss by the paired test.")
+        return Point("Trust most, as trained", text + ", less than every other loss by the paired test.")
     return Point(
-        "Trust most", text + Markup(". The paired test does not tell it from {}.").format(_names(leaders[1:]))
+        "Trust most, as trained",
+        text + Markup(". The paired test does not tell it from {}.").format(_names(leaders[1:])),
     )
 
 
@@ -94,7 +95,7 @@ def _least(comparison: Comparison) -> Point | None:
         text += Markup(" It is {}: it says {} and is right {} of the time.").format(
             method.gaps[RAW].verdict, _share(bins.mean_confidence), _share(bins.mean_accuracy)
         )
-    return Point("Trust least", text)
+    return Point("Trust least, as trained", text)
 
 
 def _lean(comparison: Comparison) -> Point | None:
@@ -231,13 +232,14 @@ def _reach(comparison: Comparison) -> Point:
 
 
 def percent(value: float, std: float = float("nan")) -> str:
-    """Return a share as "3.19 ± 0.54 %".
+    """Return a share as "3.19 ± 0.54 %", in which no line breaks.
 
     Example:
-        >>> percent(0.0319, 0.0054), percent(0.0319)
-        ('3.19 ± 0.54 %', '3.19 %')
+        >>> percent(0.0319, 0.0054).replace("\N{NO-BREAK SPACE}", "_")
+        '3.19_±_0.54_%'
     """
-    return f"{100 * value:.2f} %" if math.isnan(std) else f"{100 * value:.2f} ± {100 * std:.2f} %"
+    text = f"{100 * value:.2f} %" if math.isnan(std) else f"{100 * value:.2f} ± {100 * std:.2f} %"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def mean(values: Sequence[float]) -> float:
@@ -250,7 +252,7 @@ def _points(value: float) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _name(what: Row | Method | str) -> Markup:
