@@ -14,8 +14,8 @@ _STRETCHED = (
 )
 
 _LARGER_INDEX = (
-    "scikit-learn's top-k ranks the larger class index first among equals, argmax the smaller; ours is argmax's "
-    "rule for every k."
+    "scikit-learn's top-k ranks the larger class index first among equals, argmax the smaller; ours is "
+    "argmax's rule for every k."
 )
 
 _OVERLAPPING = (
@@ -26,10 +26,10 @@ _OVERLAPPING = (
 REFUSED: dict[str, str] = {
     "metrics-byliu/accuracy_ties:acc": _LARGER_INDEX,
     "metrics-byliu/accuracy_ties:acc_5": _LARGER_INDEX,
-    "mislas/evaluate_groups:top5": "torch.topk orders equals as it happens, and a row of equal logits loses its "
-    "label there; ours takes the smaller index first.",
-    "aslp_metrics/ece_debias_one_pixel_bin:ece": "A bin of one pixel divides by zero there and the sum is minus "
-    "infinity; ours leaves such a bin out.",
+    "mislas/evaluate_groups:top5": "torch.topk orders equals as it happens, and a row of equal logits loses "
+    "its label there; ours takes the smaller index first.",
+    "aslp_metrics/ece_debias_one_pixel_bin:ece": "A bin of one pixel divides by zero there and the sum is "
+    "minus infinity; ours leaves such a bin out.",
     "aslp_metrics/ece_equal_mass_10": _OVERLAPPING,
     "aslp_metrics/ece_equal_mass_ties": _OVERLAPPING,
     "aslp_metrics/ece_sweep": _OVERLAPPING,

@@ -22,8 +22,9 @@ class Convention:
     Attributes:
         name: under which it is chosen.
         edges: "exact" for k/B; "linspace32" and "linspace64" for the numbers that `torch.linspace` makes in
-            float32 and `numpy.linspace` in float64; "linspace_input" for `torch.linspace` in the type of the
-            values; "ceil" for the index ceil(B p - 1), where the rounding of the product decides.
+            float32 and `numpy.linspace` in float64; "ceil" for the index ceil(B p - 1), where the rounding of
+            the product decides.
+        rounds: whether float64 values are rounded to float32 first.
         closed: the side on which a bin includes its edge.
         outside: what becomes of 0 (where bins are open below) and of values above 1 by rounding: "clamp" into
             the first and last bin, "drop", or "raise".
@@ -36,7 +37,8 @@ class Convention:
     """
 
     name: str
-    edges: Literal["exact", "linspace32", "linspace64", "linspace_input", "ceil"] = "exact"
+    edges: Literal["exact", "linspace32", "linspace64", "ceil"] = "exact"
+    rounds: bool = False
     closed: Literal["left", "right"] = "right"
     outside: Literal["clamp", "drop", "raise"] = "clamp"
     hidden_bin: Literal["above", "below"] | None = None
@@ -61,7 +63,7 @@ CONVENTIONS = {
             "guo2017", edges="linspace32", outside="drop", classes="to_max_label", adaptive="interpolated"
         ),
         Convention("focal_calibration_dict", edges="ceil", outside="raise"),
-        Convention("torchmetrics", edges="linspace_input", closed="left", hidden_bin="above"),
+        Convention("torchmetrics", edges="linspace32", rounds=True, closed="left", hidden_bin="above"),
         Convention("netcal", edges="linspace64", closed="left"),
         Convention("mapie", edges="linspace64", counts_edges=True, hidden_bin="below"),
         Convention("mdca", edges="linspace64", outside="drop", adaptive="floor_ranks"),
@@ -85,8 +87,8 @@ def convention(name: str) -> Convention:
     return CONVENTIONS[name]
 
 
-def bin_edges(n_bins: int, rule: Convention, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return the edges as float64, hidden bin aside; `dtype` is the type of the values that they will meet.
+def bin_edges(n_bins: int, rule: Convention) -> Tensor:
+    """Return the edges as float64, hidden bin aside.
 
     Example:
         >>> bin_edges(2, convention("calibrant"))
@@ -99,8 +101,6 @@ def bin_edges(n_bins: int, rule: Convention, dtype: torch.dtype = torch.float64)
         return edges
     if rule.edges == "linspace32":
         return torch.linspace(0, 1, bins + 1).double()
-    if rule.edges == "linspace_input":
-        return torch.linspace(0, 1, bins + 1, dtype=dtype).double()
     return torch.arange(bins + 1, dtype=torch.float64) / bins
 
 
@@ -120,7 +120,7 @@ def bin_index(values: Tensor, n_bins: int, rule: Convention) -> Tensor:
         tensor([0, 0, 0, 1, 1])
     """
     bins = rule.bins(n_bins)
-    if values.dtype in (torch.float16, torch.bfloat16):
+    if rule.rounds or values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
     if rule.edges == "ceil":
         index = (values.double() * n_bins - 1).ceil().long()
@@ -145,7 +145,7 @@ def _inner_edges(n_bins: int, rule: Convention, dtype: torch.dtype, device: torc
     For float32 p, `p > edge` holds exactly when p > (edge rounded down to float32), and `p >= edge` exactly
     when p >= (edge rounded up): no value need be cast.
     """
-    edges = bin_edges(n_bins, rule, dtype)
+    edges = bin_edges(n_bins, rule)
     inner = {None: edges[1:-1], "above": edges[1:], "below": edges[:-1]}[rule.hidden_bin]
     rounded = inner.to(dtype)
     if dtype != torch.float64:

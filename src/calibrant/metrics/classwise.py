@@ -47,7 +47,7 @@ def _add_sparse(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Ten
     bins = rule.bins(n_bins)
     size = classes * bins
     rows = len(piece.labels)
-    high = (probs > _floor(n_bins)).view(-1).nonzero().squeeze(1)
+    high = (probs > _floor(n_bins)).reshape(-1).nonzero().squeeze(1)
     values = probs.reshape(-1)[high]
     key = bin_index(values, n_bins, rule) + bins * (high // pixels % classes)
     wide = values.double()

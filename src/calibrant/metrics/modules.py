@@ -59,6 +59,7 @@ class CalibrationMetric(Metric):
     """
 
     name: ClassVar[str]
+    total: Tensor
     unit_sum: Tensor
     unit_weight: Tensor
     is_differentiable = False
@@ -112,9 +113,8 @@ class CalibrationMetric(Metric):
             return
         for name, zeros in self._spec.zeros().items():
             self.add_state(name, zeros, dist_reduce_fx="sum")
-        for part, names in _LISTS.items():
-            for name in names if part in self._spec.parts else ():
-                self.add_state(name, [], dist_reduce_fx="cat")
+        for name in self._lists(self._spec):
+            self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, values: Tensor, target: Tensor) -> None:
         """Add a batch.
@@ -153,6 +153,19 @@ class CalibrationMetric(Metric):
             self._keep(state)
         return value
 
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the state of all processes; one without samples takes part with none of the same type."""
+        if self.average == "pooled":
+            empty = self._spec.no_samples(self.total.device)
+            for name in self._lists(self._spec):
+                if not len(getattr(self, name)):
+                    setattr(self, name, [empty[name]])
+        super().sync(*args, **kwargs)
+
+    @staticmethod
+    def _lists(spec: Spec) -> list[str]:
+        return [name for part, names in _LISTS.items() if part in spec.parts for name in names]
+
     def _units(self, rows: Rows) -> "Iterable[Rows]":
         return rows.images() if self.average.startswith("image") else [rows]
 
@@ -170,18 +183,16 @@ class CalibrationMetric(Metric):
     def _state(self, spec: Spec) -> State:
         """Return the state over the metric's own tensors."""
         samples: dict[str, list[Tensor]] = {}
-        for part, names in _LISTS.items():
-            for name in names if part in spec.parts else ():
-                held = getattr(self, name)
-                samples[name] = [held] if isinstance(held, Tensor) else list(held)
+        for name in self._lists(spec):
+            held = getattr(self, name)
+            samples[name] = [held] if isinstance(held, Tensor) else list(held)
         return State.over(spec, {name: getattr(self, name) for name in spec.zeros()}, samples)
 
     def _keep(self, state: State) -> None:
         for name, tensor in state.sums.items():
             setattr(self, name, tensor)
-        for part, names in _LISTS.items():
-            for name in names if part in state.spec.parts else ():
-                setattr(self, name, state.samples.get(name, []))
+        for name in self._lists(state.spec):
+            setattr(self, name, state.samples.get(name, []))
 
 
 class ECE(CalibrationMetric):

@@ -58,6 +58,18 @@ class Spec:
                 sums |= _ZEROS[name](self)
         return {name: tensor.to(device) for name, tensor in sums.items()}
 
+    def no_samples(self, device: torch.device | str = "cpu") -> Samples:
+        """Return the samples of an empty state, by name, in their types and shapes."""
+        empty: Samples = {}
+        if "samples" in self.parts:
+            empty["each_confidence"] = torch.zeros(0, dtype=torch.float64, device=device)
+            empty["each_correct"] = torch.zeros(0, dtype=torch.bool, device=device)
+        if "class_samples" in self.parts:
+            shape = (0, self.num_classes)
+            empty["each_class_confidence"] = torch.zeros(shape, dtype=torch.float64, device=device)
+            empty["each_class_label"] = torch.zeros(0, dtype=torch.int64, device=device)
+        return empty
+
     def measure(self, rows: Rows) -> tuple[Sums, Samples]:
         """Return what a batch adds to the sums, and its samples by name ("each_confidence", …)."""
         if max(rows.values.shape[1], 2) != self.num_classes:
@@ -83,7 +95,8 @@ class Spec:
             yield "each_correct", correct
         if "class_samples" in self.parts:
             probs = piece.probs.movedim(1, 2).reshape(-1, piece.probs.shape[1])
-            yield "each_class_confidence", probs if piece.valid is None else probs[piece.valid.reshape(-1)]
+            counted = probs if piece.valid is None else probs[piece.valid.reshape(-1)]
+            yield "each_class_confidence", counted.double()
             yield "each_class_label", piece.labels
 
 
@@ -231,7 +244,7 @@ class State:
         self.count()
         self.compact(finish=True)
         held = self.samples.get("each_confidence" if part == "samples" else "each_class_confidence", [])
-        if held:
+        if any(len(x) for x in held):
             confidence = torch.cat(held)
             if part == "samples":
                 correct = torch.cat(self.samples["each_correct"])

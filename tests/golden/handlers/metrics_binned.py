@@ -141,7 +141,7 @@ def _value(name: str, bins: Bins) -> Tensor:
 
 
 def _maps(case: Case) -> tuple[Tensor, Tensor]:
-    """Return confidence and correctness of the pixels of all maps of 8-bit levels, as the reference reads them."""
+    """Return confidence and correctness of the pixels of all maps of 8-bit levels."""
     confidence, correct = [], []
     for i in range(len(case.inputs) // 2):
         levels, truth = case.inputs[f"pred_{i}"], case.inputs[f"gt_{i}"]

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from calibrant.metrics import ECE, NLL, AECE, ClasswiseECE
+from calibrant.metrics import AECE, ECE, NLL, ClasswiseECE
 from calibrant.metrics import functional as F
-from calibrant.metrics.segmentation import map_areas, scores_of_areas, segmentation_scores
+from calibrant.metrics.segmentation import map_areas, segmentation_scores
 from calibrant.metrics.statistics import entropy, logit_statistics, ood_auroc, probability_statistics
 from tests.golden.framework import Case, handles
 

@@ -1,0 +1,35 @@
+"""Data for the tests of metrics, and the part of a test that runs in other processes."""
+
+import os
+
+import torch
+
+from calibrant.metrics import AECE, ECE, ClasswiseECE
+
+
+def sample(n=400, classes=10, seed=0, dtype=torch.float64, sharpness=2.0):
+    """Return calibrated probabilities and labels drawn from them."""
+    generator = torch.Generator().manual_seed(seed)
+    probs = (sharpness * torch.randn(n, classes, generator=generator, dtype=torch.float64)).softmax(1)
+    target = torch.multinomial(probs, 1, generator=generator).squeeze(1)
+    return probs.to(dtype), target
+
+
+def measure_share(rank, sizes, path, port):
+    """Measure one process's share of `sample(sum(sizes))`; process 0 saves what both together found."""
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    probs, target = sample(sum(sizes))
+    metrics = [
+        ECE(inputs="probs"),
+        ClasswiseECE(inputs="probs", num_classes=10),
+        AECE(inputs="probs"),
+        AECE(inputs="probs", exact_limit=100),
+    ]
+    for metric in metrics:
+        metric.update(probs.split(sizes)[rank], target.split(sizes)[rank])
+    found = torch.stack([metric.compute() for metric in metrics])
+    if rank == 0:
+        torch.save(found, path)
+    torch.distributed.destroy_process_group()
