@@ -145,7 +145,6 @@ class RankMixup(Loss):
                     "RankMixup ranks samples against their mixtures: pass mixed_logits and mixed_target."
                 )
             return super().forward(logits, target, index=index)
-        # Loss.forward would call this method anew to leave autocast, without the mixtures.
         with torch.autocast(logits.device.type, enabled=False):
             loss = super().forward(logits, target, index=index)
             _check_mixtures(logits, mixed_logits, mixed_target)
