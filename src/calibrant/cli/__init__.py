@@ -5,16 +5,25 @@ from collections.abc import Sequence
 
 from calibrant.errors import InputError
 
+#: What the core does without; the command line says which extra brings it.
+OPTIONAL = ("jinja2", "jsonargparse", "lightning", "matplotlib", "rich", "sklearn", "timm", "torchvision")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; a mistake of the user is one line on stderr and status 2."""
-    from calibrant.cli.parser import parse
-
     try:
+        from calibrant.cli.parser import parse
+
         command, options = parse(sys.argv[1:] if arguments is None else list(arguments))
         command(options)
     except InputError as error:
         print(f"calibrant: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in OPTIONAL:
+            raise
+        print(f"calibrant: this needs {package}; pip install 'calibrant[all]' brings it.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("calibrant: interrupted; the same command goes on from here.", file=sys.stderr)
