@@ -27,8 +27,7 @@ def binary_rows(confidence, correct):
 
 
 def test_confidence_of_exactly_one():
-    # Half at 1.0 with accuracy 0.8, half at 0.95 with accuracy 1: one bin, exact 0.075; a bin of its own for 1.0
-    # gives 0.125.
+    # Half at 1.0 with accuracy 0.8, half at 0.95 with accuracy 1: exact 0.075 in one bin, 0.125 in two.
     confidence = torch.tensor([1.0] * 50 + [0.95] * 50)
     correct = torch.tensor([True] * 40 + [False] * 10 + [True] * 50)
     probs, target = binary_rows(confidence, correct)

@@ -78,8 +78,11 @@ def aece_error_bound(cells: Cells, n_bins: int) -> Tensor:
     last = _last_groups(order[2], n_bins)
     confidence, correct, count = (x[last] for x in order)
     least = 2.0**-24
+    # The sample at the end of the bin itself stays where it is: a cell of one sample is exact.
+    others = count - 1
     moved = torch.maximum(
-        (count - correct) * confidence.clamp(min=least), correct * (1 - confidence).clamp(min=least)
+        torch.minimum(count - correct, others) * confidence.clamp(min=least),
+        torch.minimum(correct, others) * (1 - confidence).clamp(min=least),
     )
     return 2 * (1 + 1 / 256) * moved.sum() / cells.count.sum()
 

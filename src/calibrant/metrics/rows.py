@@ -185,6 +185,8 @@ class Piece:
     def rank(self) -> Tensor:
         """(m,) int64, how many classes come before the label; among equals the smaller index comes first."""
         _ = self.confidence
+        if self.values.shape[1] == 1:
+            return (~self.correct).long()
         scores = self._wide
         own = scores.gather(1, self.target.unsqueeze(1))
         index = torch.arange(scores.shape[1], device=scores.device).view(1, -1, 1)
