@@ -69,7 +69,9 @@ def deferred_weights(class_counts: Counts, beta: float = 0.9999, *, epoch: int, 
 
 @register("cb_ce")
 class ClassBalancedCE(Loss):
-    r"""Cross-entropy with the weight $w_y \propto (1-\beta)/(1-\beta^{n_y})$ of the label's class.
+    r"""Class-balanced cross-entropy: each class weighs the inverse of its effective number of samples.
+
+    $$L = -w_y \log p_y, \quad w_k \propto \frac{1-\beta}{1-\beta^{n_k}}$$
 
     Args:
         class_counts: (C,) training samples of each class, each above 0.

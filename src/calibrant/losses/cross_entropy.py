@@ -13,7 +13,9 @@ def cross_entropy(batch: Batch) -> Tensor:
 
 @register("ce")
 class CrossEntropy(Loss):
-    r"""Cross-entropy with class indices or soft labels: $-\sum_k t_k \log p_k$.
+    r"""Cross-entropy with class indices or soft labels, the baseline of every method.
+
+    $$L = -\sum_k t_k \log p_k$$
 
     Equal to `torch.nn.CrossEntropyLoss` for class indices, whatever the options.
 

@@ -28,7 +28,11 @@ def _by_label(batch: Batch, log_p: Tensor, gamma: float, *, detach_weight: bool 
 
 @register("focal")
 class FocalLoss(Loss):
-    r"""Focal loss: $-(1-p_y)^\gamma \log p_y$; $\sum_k t_k (\cdot)_k$ under a soft target t.
+    r"""Focal loss: cross-entropy that fades as the label's probability grows.
+
+    $$L = -(1-p_y)^\gamma \log p_y$$
+
+    and the expectation of that under a soft target.
 
     Args:
         gamma: the power, at least 0; 0 is cross-entropy. Published for calibration: 3.
@@ -59,7 +63,7 @@ class FocalLoss(Loss):
 
 @register("flsd")
 class FLSD(Loss):
-    r"""Focal loss whose power depends on the sample: 5 below $p_y = 0.2$, 3 below 0.5, gamma from there up.
+    r"""Focal loss with a power for each sample: 5 below a label probability of 0.2, 3 below 0.5, gamma above.
 
     The power is read from detached probabilities and is constant in the gradient.
 
@@ -110,7 +114,9 @@ class FLSD52(FLSD):
 
 @register("inverse_focal")
 class InverseFocalLoss(Loss):
-    r"""Inverse focal loss, $-(1+p_y)^\gamma \log p_y$: it sharpens, and is meant to be calibrated afterwards.
+    r"""Inverse focal loss: it sharpens, and is meant to be calibrated afterwards.
+
+    $$L = -(1+p_y)^\gamma \log p_y$$
 
     Args:
         gamma: the power, at least 0; 0 is cross-entropy.
@@ -141,7 +147,9 @@ class InverseFocalLoss(Loss):
 
 @register("dual_focal")
 class DualFocalLoss(Loss):
-    r"""Dual focal loss: $-(1 - p_y + p_m)^\gamma \log p_y$, $p_m$ the largest probability strictly below $p_y$.
+    r"""Dual focal loss: focal loss on the lead of the label over the class next below it.
+
+    $$L = -(1 - p_y + p_m)^\gamma \log p_y, \quad p_m \text{ the largest probability strictly below } p_y$$
 
     $p_m$ is 0 where the label is the least likely class. Both probabilities carry gradient; that of a tied
     $p_m$ is shared evenly.

@@ -28,7 +28,9 @@ def smoothed_cross_entropy(batch: Batch, alpha: float | Tensor, over: Spread = "
 
 @register("ls")
 class LabelSmoothing(Loss):
-    r"""Cross-entropy with the smoothed target $(1-a)\,t + a/C$.
+    r"""Label smoothing: part of the target's mass is spread evenly over the classes.
+
+    $$L = -\sum_k \big((1-a)\,t_k + a/C\big) \log p_k$$
 
     Args:
         alpha: the mass a in [0, 1) taken from the target. Published: 0.05 (MbLS, CALS, ACLS), 0.1 (MDCA).

@@ -85,7 +85,9 @@ class LDAM(Loss):
 
 @register("logit_adjustment")
 class LogitAdjustment(Loss):
-    r"""Cross-entropy on logits moved by the log-prior: $-\log \mathrm{softmax}(z + \tau \log \pi)_y$.
+    r"""Logit adjustment: cross-entropy on logits moved by the logarithm of the class frequencies.
+
+    $$L = -\log \mathrm{softmax}(z + \tau \log \pi)_y$$
 
     The network learns what is left once the class frequencies $\pi_k = n_k / \sum_j n_j$ are accounted for;
     its bare logits, `softmax(logits)`, are then the prediction for balanced classes. For data with the training
@@ -123,7 +125,9 @@ class LogitAdjustment(Loss):
 
 @register("balanced_softmax")
 class BalancedSoftmax(LogitAdjustment):
-    r"""Balanced softmax: cross-entropy on $z_k + \log n_k$, $-\log \frac{n_y e^{z_y}}{\sum_k n_k e^{z_k}}$.
+    r"""Balanced softmax: a softmax in which each class counts as often as it occurs in training.
+
+    $$L = -\log \frac{n_y e^{z_y}}{\sum_k n_k e^{z_k}}$$
 
     Logit adjustment with $\tau = 1$; at test time the bare logits are used.
 

@@ -12,7 +12,9 @@ from calibrant.losses.registry import register
 
 @register("ecp")
 class EntropyPenalty(Loss):
-    r"""Explicit confidence penalty: $-\log p_y - \alpha \, (1-p_y)^\gamma H(p)$, with H the entropy in nats.
+    r"""Explicit confidence penalty (ECP): cross-entropy with a reward for entropy.
+
+    $$L = -\log p_y - \alpha \, (1-p_y)^\gamma H(p), \quad H \text{ the entropy in nats}$$
 
     Args:
         alpha: weight of the entropy.
@@ -66,7 +68,9 @@ class EntropyPenalty(Loss):
 
 @register("l1")
 class ProbabilityL1(Loss):
-    r"""Cross-entropy with the distance from uniform: $-\log p_y + \alpha \sum_k |p_k - 1/C|$.
+    r"""Cross-entropy with a penalty on the distance of the probabilities from uniform.
+
+    $$L = -\log p_y + \alpha \sum_k |p_k - 1/C|$$
 
     Args:
         alpha: weight of the distance.
@@ -94,7 +98,9 @@ class ProbabilityL1(Loss):
 
 @register("brier")
 class BrierLoss(Loss):
-    r"""Brier score: $\sum_k (p_k - t_k)^2$, summed over the classes, neither halved nor divided by C.
+    r"""Brier score: the squared distance between probabilities and target.
+
+    $$L = \sum_k (p_k - t_k)^2, \quad \text{neither halved nor divided by } C$$
 
     Its gradient vanishes where a wrong prediction is saturated, so training starts slowly.
 
@@ -120,7 +126,9 @@ class BrierLoss(Loss):
 
 @register("poly1")
 class Poly1(Loss):
-    r"""Poly-1: $-\log p_y + \epsilon (1 - p_y)$.
+    r"""Poly-1: cross-entropy with its first polynomial coefficient changed.
+
+    $$L = -\log p_y + \epsilon \, (1 - p_y)$$
 
     Args:
         epsilon: above 0 it sharpens, between -1 and 0 it smooths. Published: 1.
@@ -153,7 +161,9 @@ class Poly1(Loss):
 
 @register("logit_norm")
 class LogitNorm(Loss):
-    r"""Cross-entropy of the normalised logits $z / \big((\|z\|_2 + 10^{-7}) \, \tau\big)$.
+    r"""LogitNorm: cross-entropy of the logits brought to one length.
+
+    $$L = -\log \mathrm{softmax}\big(z / ((\|z\|_2 + 10^{-7}) \, \tau)\big)_y$$
 
     Two logits can differ by at most $\sqrt 2 / \tau$, so the loss has a floor above 0. It is not invariant to
     a common shift of the logits. Evaluate on the raw logits, after temperature scaling.
