@@ -9,17 +9,17 @@ from torch import Tensor
 from calibrant.metrics.smooth import area, smooth_ece, smoothed
 
 
-def drawn(n: int = 300, power: float = 2.0) -> tuple[Tensor, Tensor]:
+def drawn(n: int = 100, power: float = 2.0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     confidence = torch.rand(n, generator=generator, dtype=torch.float64) ** 0.3
     return confidence, (torch.rand(n, generator=generator) < confidence**power).double()
 
 
-def slow_area(confidence: Tensor, correct: Tensor, width: float, points: int = 20_001) -> float:
+def slow_area(confidence: Tensor, correct: Tensor, width: float, points: int = 4_001) -> float:
     """Integrate the residual smoothed by a Gaussian with its mirror images at 0 and 1."""
     grid = torch.linspace(0, 1, points, dtype=torch.float64).unsqueeze(1)
     kernel = torch.zeros(())
-    for period in range(-4, 5):
+    for period in range(-2, 3):
         for sign in (1, -1):
             kernel = kernel + torch.exp(-0.5 * ((grid - (2 * period + sign * confidence)) / width) ** 2)
     kernel = kernel / (width * math.sqrt(2 * math.pi))
@@ -32,8 +32,8 @@ def slow_area(confidence: Tensor, correct: Tensor, width: float, points: int = 2
 def test_area_is_the_integral_of_the_definition(width: float, power: float) -> None:
     confidence, correct = drawn(power=power)
     residual = (confidence - correct) / len(confidence)
-    exact = slow_area(confidence, correct, width)
-    assert float(area(smoothed(confidence, residual, torch.tensor(width)))) == pytest.approx(exact, abs=2e-6)
+    ours = float(area(smoothed(confidence, residual, torch.tensor(width), steps=4096)))
+    assert ours == pytest.approx(slow_area(confidence, correct, width), abs=5e-6)
 
 
 @pytest.mark.parametrize("power", [1.0, 1.3, 2.0])

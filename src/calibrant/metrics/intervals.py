@@ -101,13 +101,20 @@ def binned_interval(
 
     With residual $x = \text{confidence} - \text{correct}$, the gap of bin b is $\hat D_b = \sum_{i \in b} x_i /
     N$: a mean over all samples, hence nearly normal, with $\mathrm{Cov}(\hat D_b, \hat D_{b'}) = (\delta_{bb'}
-    E[x_b^2] - D_b D_{b'})/N$. The truth is taken to be $t \hat D$ for some t >= 0, and t is accepted when the
-    observed statistic lies in the central `level` of its distribution at $t \hat D$ plus noise. The interval
-    runs from statistic($t_\text{low} \hat D$) to statistic($t_\text{high} \hat D$), and begins at 0 when
-    calibration itself (t = 0) is accepted.
+    E[x_b^2] - D_b D_{b'})/N$. The truth is taken to lie along a direction, $t D$ for some t >= 0, and t is
+    accepted when the observed statistic is in the central `level` of its distribution at $t D$ plus noise. The
+    interval runs from the statistic at the least such t, which is 0 when calibration itself is accepted, to
+    that at the greatest. The direction is $\hat D$; for the upper end also the one that is as many standard
+    errors from 0 in every bin, under which noise biases the statistic least, and the larger of the two counts.
+
+    The bins of several classes share their samples, which the state does not show. Their noise is drawn
+    independently and then stretched by $\sqrt 2$: exact for two classes, whose residuals are opposite, and
+    wider than needed for many that err independently.
 
     It draws new states from a normal approximation of the binned state; no sample is resampled, and the bins
-    are taken as given.
+    are taken as given. Simulated coverage at a nominal 95 % (`benchmarks/interval_coverage.py`): 92 to 100 %
+    for ECE, AECE, class-wise ECE and RMSCE from 300 samples on. MCE is decided by the emptiest bins, where
+    nothing is normal: 88 to 100 %, and too wide to be of much use.
 
     Args:
         statistic: takes (R, bins) gaps $D_b$ and (bins,) weights $n_b/N$, returns (R,); must be monotone in the
@@ -246,7 +253,10 @@ def resampled_interval(
     quantiles are shifted by the difference between the estimate and the mean of the draws, which removes the
     bias that the resampling adds. That cannot work for an error that is 0 when the network is calibrated
     (Kolmogorov-Smirnov, smooth ECE): pass `from_zero=True`, and the test inversion of `binned_interval` is
-    applied to the residuals of the cells.
+    applied to the residuals of the cells; its second direction is the same gap at every confidence.
+
+    Simulated coverage at a nominal 95 % (`benchmarks/interval_coverage.py`): 92 to 98 % for AUROC, AURC,
+    Kolmogorov-Smirnov and smooth ECE.
 
     Args:
         statistic: `statistic(confidence (K,), correct (R, K), count (R, K)) -> (R,)`, as `auroc`, `aurc`,
@@ -305,10 +315,16 @@ def _inverted(
 
     observed = value(gaps.unsqueeze(0))[0]
     linear, norm = _test(statistic, value, confidence, observed)
-    family = _Scaled(gaps, squares, n, white).mapped(linear)
-    low, high = _accepted(lambda t: norm(family.at(t)), observed, level)
-    ends = value(torch.stack([low * gaps, high * gaps]))
-    return Interval(ends[0], ends[1])
+    even = torch.where(gaps.sum() < 0, -1.0, 1.0) * count / n
+
+    def replicates(direction: Tensor) -> Callable[[float], Tensor]:
+        family = _Scaled(direction, squares, n, white).mapped(linear)
+        return lambda t: norm(family.at(t))
+
+    low, high = _accepted(replicates(gaps), observed, level)
+    high_if_even = _greatest(replicates(even), observed, level)
+    ends = value(torch.stack([low * gaps, high * gaps, high_if_even * even]))
+    return Interval(ends[0], ends[1:].max())
 
 
 def _test(
