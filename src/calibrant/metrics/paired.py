@@ -176,7 +176,7 @@ def _blocks(metric: str, a: _Predictions, b: _Predictions, n_bins: int) -> Itera
         for c in range(a.classes):
             columns = []
             for run in (a, b):
-                probs = run.piece.counted(run.piece.probs[:, c])
+                probs = run.piece.counted(run.piece.probs[:, c]).contiguous()
                 index = bin_index(probs, n_bins, rule)
                 columns.append(run.residuals(probs, run.piece.labels == c, index, n_bins, counts=False))
             yield columns[0], columns[1]
