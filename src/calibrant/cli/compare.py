@@ -1,7 +1,7 @@
 """`calibrant compare RECIPE --losses … --seeds …`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -9,6 +9,10 @@ from calibrant.cli.display import GridProgress, show
 from calibrant.compare.methods import plan
 from calibrant.errors import InputError
 from calibrant.training.files import write_text
+
+if TYPE_CHECKING:
+    from calibrant.compare.table import Table
+    from calibrant.training.run_folder import RunFolder
 
 
 def execute(options: dict[str, Any]) -> None:
@@ -18,11 +22,12 @@ def execute(options: dict[str, Any]) -> None:
     root = Path(options.pop("runs", "runs"))
     runs = plan(name, options, losses=losses, seeds=seeds, root=root)
 
-    from calibrant.compare.check import check
+    from calibrant.compare.check import check, refuse_others
     from calibrant.compare.table import describe, tabulate
     from calibrant.compare.workers import run_all
     from calibrant.training.run_folder import RunFolder
 
+    refuse_others(runs)
     waiting = [(recipe, folder) for recipe, folder in runs if not RunFolder(folder).finished]
     console = Console()
     if waiting:
@@ -41,18 +46,18 @@ def execute(options: dict[str, Any]) -> None:
         write_text(home / "table.txt", table.to_text())
         write_text(home / "table.json", table.to_json())
         write_text(home / "table.csv", table.to_csv())
-        page = _report(finished, home / "report.html", f"Calibrant: {table.title}")
+        page = _report(finished, table, home / "report.html", f"Calibrant: {table.title}")
         console.print(f"Table: {home / 'table.txt'} (.json, .csv). {page}", highlight=False, soft_wrap=True)
     if failures:
         reasons = "; ".join(f"{folder}: {reason}" for folder, reason in failures.items())
         raise InputError(f"{len(failures)} of {len(runs)} runs failed: {reasons}")
 
 
-def _report(runs: list[Any], path: Path, title: str) -> str:
+def _report(runs: list["RunFolder"], table: "Table", path: Path, title: str) -> str:
     try:
         from calibrant.report.page import write_report
     except ModuleNotFoundError as error:
         if error.name in ("matplotlib", "jinja2"):
             return "For the report: pip install 'calibrant[report]'."
         raise
-    return f"Report: {write_report(runs, path, title)}"
+    return f"Report: {write_report(runs, path, title, table=table)}"

@@ -9,14 +9,18 @@ from calibrant.training.run_folder import RunFolder
 from calibrant.training.runner import build, describe_data, read_data, refuse_other
 
 
+def refuse_others(runs: Sequence[tuple[Recipe, Path]]) -> None:
+    """Raise `InputError` if a folder holds a run, finished or not, of another recipe."""
+    for recipe, folder in runs:
+        refuse_other(RunFolder(folder), recipe)
+
+
 def check(runs: Sequence[tuple[Recipe, Path]]) -> dict[str, Any]:
     """Build the data, the network and the loss of each method once; return the description of the data.
 
     Raises:
-        InputError: one of them cannot be built, or a folder holds a run of another recipe.
+        InputError: one of them cannot be built.
     """
-    for recipe, folder in runs:
-        refuse_other(RunFolder(folder), recipe)
     first = runs[0][0]
     images = read_data(first)
     for recipe in {recipe.method: recipe for recipe, _ in runs}.values():

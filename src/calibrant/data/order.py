@@ -50,9 +50,11 @@ class EpochOrder(Sampler[Tensor]):
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Tensor]:
+        # A generator: the order is drawn with the first batch, after the trainer has named the epoch.
         if self.seed is None:
             order = torch.arange(self.count)
         else:
             generator = Generator().manual_seed(epoch_seed(self.seed, self.epoch, "order"))
             order = torch.randperm(self.count, generator=generator)
-        return (order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self)))
+        for i in range(len(self)):
+            yield order[i * self.batch_size : (i + 1) * self.batch_size]

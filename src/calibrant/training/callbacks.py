@@ -18,6 +18,8 @@ from calibrant.training.module import TrainingModule
 
 #: Told after a step: steps done, steps in all, the 1-based epoch.
 Listener = Callable[[int, int, int], None]
+#: Seconds from one telling to the next.
+PAUSE = 0.2
 
 
 class LossProtocol(Callback):
@@ -30,7 +32,7 @@ class LossProtocol(Callback):
 
 
 class Listen(Callback):
-    """Tells a listener of the steps, five times a second at most.
+    """Tells a listener of the steps, now and then.
 
     Args:
         listener: who is told.
@@ -42,7 +44,7 @@ class Listen(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Tell the listener, if it is time."""
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + 0.2
+            self._next = time.monotonic() + PAUSE
             steps = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
             self.listener(trainer.global_step, steps, trainer.current_epoch + 1)
 
@@ -142,6 +144,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a file of tensors and plain values; raises `InputError` when it is damaged."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError):
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError):
         raise InputError(f"{path} is truncated or damaged; delete it to train from the start.") from None
     return state

@@ -45,6 +45,11 @@ class TrainingModule(LightningModule):
         self._first_bad: Tensor | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
 
+    @property
+    def learns_from_validation(self) -> bool:
+        """Whether the loss keeps state that it updates from validation batches."""
+        return type(self.loss).observe is not Loss.observe and not self.loss.needs_index
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
         logits: Tensor = self.network(images.contiguous(memory_format=self.layout))
@@ -56,14 +61,16 @@ class TrainingModule(LightningModule):
         schedule = LambdaLR(optimizer, lambda e: rate_factor(self.stage.schedule, e, self.stage.epochs))
         return [optimizer], [schedule]
 
-    def on_train_epoch_start(self) -> None:
-        """Start the random stream of the epoch."""
+    def _start_epoch(self) -> None:
+        # Not the hook of that name, which Lightning leaves out when it resumes.
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch, "step"))
         self._sums, self._steps, self._first_bad = {}, 0, None
         self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
+        if batch_idx == 0:
+            self._start_epoch()
         index = batch["id"] if self.loss.needs_index else None
         logits = self(batch["image"])
         try:

@@ -110,7 +110,8 @@ class StageConfig:
         drop_last: leave out the last, incomplete batch of an epoch.
         augment: use the data set's training augmentation.
         clip: largest norm of the gradient, over all parameters; null for no limit.
-        validate_every: epochs from one validation to the next; the last epoch is always validated.
+        validate_every: epochs from one validation to the next; a loss that learns from validation, such as
+            "cals", gets one every epoch.
         select: which weights are kept: those of the "last" epoch, or those of the "best" accuracy on
             validation (the first of equals).
     """

@@ -129,6 +129,8 @@ class RunFolder:
 
     def history(self) -> dict[str, list[float]]:
         """Return the columns of `metrics.csv` by name, one value an epoch, nan where a row has none."""
+        if not self.history_path.is_file():
+            return {}
         with self.history_path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         names = rows[0].keys() if rows else ()

@@ -53,6 +53,7 @@ class Stage:
         self._checkpoints = Checkpoints(checkpoint, config.checkpoint_every, best)
         callbacks: list[Callback] = [LossProtocol(), self.history, self._checkpoints]
         data.loading = loading(self.stage, config, module.seed)
+        every = self.stage.validate_every
         with quiet():
             self._trainer = Trainer(
                 accelerator="gpu" if config.accelerator == "cuda" else config.accelerator,
@@ -60,7 +61,7 @@ class Stage:
                 precision=config.precision,
                 max_epochs=self.stage.epochs,
                 gradient_clip_val=self.stage.clip,
-                check_val_every_n_epoch=min(self.stage.validate_every, self.stage.epochs),
+                check_val_every_n_epoch=1 if module.learns_from_validation else min(every, self.stage.epochs),
                 callbacks=callbacks + ([Listen(listener)] if listener else []),
                 plugins=[WholeCheckpointIO()],
                 num_sanity_val_steps=0,

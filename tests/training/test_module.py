@@ -1,0 +1,95 @@
+"""The protocol between a stage and its loss."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from calibrant.losses import Loss
+from calibrant.losses.registry import LOSSES
+from calibrant.training.module import make_optimizer
+from calibrant.training.recipe import OptimizerConfig
+from calibrant.training.runner import build, read_data, run
+from tests.training.tiny import tiny_recipe
+
+CALLS: list[tuple[str, int]] = []
+
+
+class Recorder(Loss):
+    """Cross-entropy that notes what it is shown."""
+
+    def __init__(self, num_classes: int, class_counts: Tensor) -> None:
+        super().__init__()
+        assert len(class_counts) == num_classes
+        self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
+
+    def formula(self, batch):
+        CALLS.append(("loss", -1 if batch.index is None else len(batch.index)))
+        return {"ce": -batch.at_target(batch.logits.log_softmax(1))}
+
+    def observe(self, logits: Tensor, target: Tensor, *, index: Tensor | None = None) -> None:
+        assert not logits.requires_grad
+        CALLS.append(("observe", len(logits)))
+
+    def step_epoch(self) -> None:
+        self.epochs += 1
+        CALLS.append(("step", int(self.epochs)))
+
+
+class SampleRecorder(Recorder):
+    """The same, per sample."""
+
+    needs_index = True
+
+
+LOSSES.register("recorder")(Recorder)
+LOSSES.register("sample_recorder")(SampleRecorder)
+
+
+def test_a_learning_loss_sees_every_validation_batch_then_the_end_of_the_epoch(tmp_path):
+    CALLS.clear()
+    run(tiny_recipe(train__loss__name="recorder", train__epochs=2, train__validate_every=2), tmp_path)
+    epoch = [("loss", -1)] * 3 + [("observe", 30)]
+    assert [*epoch, ("step", 1), *epoch, ("step", 2)] == CALLS
+
+
+def test_a_loss_that_learns_per_sample_sees_training_batches_with_their_ids(tmp_path):
+    CALLS.clear()
+    run(tiny_recipe(train__loss__name="sample_recorder", train__epochs=1), tmp_path)
+    steps = [call for size in (16, 16, 8) for call in (("loss", size), ("observe", size))]
+    assert [*steps, ("step", 1)] == CALLS
+
+
+def test_the_state_of_a_loss_is_in_the_checkpoint(tmp_path):
+    target = run(tiny_recipe(train__loss__name="recorder", train__epochs=3), tmp_path)
+    state = torch.load(target.checkpoint_path, weights_only=True)["state_dict"]
+    assert state["loss.epochs"] == 3
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_weight_decay_is_on_every_parameter(name):
+    recipe = tiny_recipe()
+    module = build(recipe, read_data(recipe))
+    optimizer = make_optimizer(module, OptimizerConfig(name, lr=0.2, weight_decay=0.3))
+    (group,) = optimizer.param_groups
+    assert len(group["params"]) == len(list(module.network.parameters()))
+    assert (group["lr"], group["weight_decay"]) == (0.2, 0.3)
+
+
+def test_the_gradient_is_clipped_to_its_norm(tmp_path):
+    moved = {}
+    for clip in (None, 1e-3):
+        recipe = tiny_recipe(train__epochs=1, train__batch_size=40, train__clip=clip,
+                             train__optimizer__weight_decay=0.0)  # fmt: skip
+        before = build(recipe, read_data(recipe)).network.state_dict()
+        target = run(recipe, tmp_path / str(clip))
+        after = torch.load(target.checkpoint_path, weights_only=True)["state_dict"]
+        names = [n for n, _ in build(recipe, read_data(recipe)).network.named_parameters()]
+        moved[clip] = sum(((after[f"network.{n}"] - before[n]) ** 2).sum() for n in names).sqrt().item()
+    assert moved[1e-3] == pytest.approx(0.1 * 1e-3, rel=1e-2)
+    assert moved[None] > 10 * moved[1e-3]
+
+
+def test_the_best_epoch_is_kept_when_asked(tmp_path):
+    target = run(tiny_recipe(train__select="best", train__epochs=4), tmp_path)
+    history = target.history()["val_accuracy"]
+    assert target.result()["metrics"]["val"]["none"]["accuracy"]["value"] == pytest.approx(max(history))

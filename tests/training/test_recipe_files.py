@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+
+from calibrant.errors import InputError
+from calibrant.training.recipe import Recipe
+from calibrant.training.recipe_files import build_recipe, difference, folder_of, load_recipe, to_yaml
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_recipe_survives_its_yaml(tmp_path):
+    recipe = load_recipe("cifar10/mbls", {"seed": 3, "data": {"root": "~/data"}})
+    again = load_recipe(write(tmp_path / "recipe.yaml", to_yaml(recipe)))
+    assert again == recipe
+
+
+def test_inheritance_merges_and_a_new_loss_starts_from_its_own_options(tmp_path):
+    write(tmp_path / "base.yaml", "train:\n  epochs: 7\n  loss: {name: mbls, args: {margin: 3.0}}\nseed: 2\n")
+    child = write(tmp_path / "child.yaml", "inherit: base\ntrain:\n  loss: {name: ls}\n")
+    recipe = load_recipe(child)
+    assert (recipe.name, recipe.seed, recipe.train.epochs) == ("child", 2, 7)
+    assert (recipe.train.loss.name, recipe.train.loss.args) == ("ls", {})
+
+
+def test_a_loss_takes_the_options_of_the_recipe_unless_told_otherwise():
+    assert load_recipe("cifar10/mbls").train.loss.args == {"margin": 6.0}
+    assert load_recipe("cifar10/ce", {"train": {"loss": {"name": "mbls"}}}).train.loss.args == {"margin": 6.0}
+    changed = load_recipe("cifar10/mbls", {"train": {"loss": {"args": {"margin": 8.0}}}})
+    assert changed.train.loss.args == {"margin": 8.0}
+
+
+def test_the_method_names_only_options_that_are_not_the_recipes():
+    assert load_recipe("cifar10/mbls").method == "mbls"
+    changed = load_recipe("cifar10/mbls", {"train": {"loss": {"args": {"margin": 8.0}}}})
+    assert changed.method == "mbls:margin=8.0"
+    assert folder_of(changed, Path("runs")) == Path("runs/cifar10-mbls/mbls-margin=8.0/seed0")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: {epoch: 3}", "no key 'train.epoch'; did you mean 'epochs'?"),
+        ("trian: {epochs: 3}", "no key 'trian'; did you mean 'train'?"),
+        ("train: {loss: {nam: ce}}", "no key 'train.loss.nam'; did you mean 'name'?"),
+        ("train: {epochs: many}", "train.epochs must be int, not 'many'."),
+        ("trainer: {precision: fp8}", "trainer.precision must be"),
+        ("inherit: cifar10/cee", "There is no recipe 'cifar10/cee'; did you mean 'cifar10/ce'?"),
+        ("- 1", "must hold keys and values"),
+        ("a: [", "is no YAML"),
+        ("inherit: mistake", "inherits from itself"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_the_remedy(tmp_path, text, said):
+    path = write(tmp_path / "mistake.yaml", text)
+    with pytest.raises(InputError) as caught:
+        load_recipe(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there_is_named():
+    with pytest.raises(InputError, match="did you mean 'digits'"):
+        load_recipe("digit")
+    with pytest.raises(InputError, match=r"no recipe file 'x\.yaml'"):
+        load_recipe("x.yaml")
+
+
+def test_only_what_changes_the_experiment_is_a_difference():
+    recipe = build_recipe({"train": {"epochs": 3}})
+    moved = build_recipe({"train": {"epochs": 3}, "data": {"root": "/elsewhere"}, "trainer": {"threads": 4}})
+    other = build_recipe({"train": {"epochs": 4, "loss": {"name": "mbls", "args": {"margin": 2}}}})
+    assert difference(to_yaml(recipe), moved) == []
+    assert difference(to_yaml(recipe), recipe) == []
+    assert "train.epochs 3, not 4" in difference(to_yaml(recipe), other)
+    assert "train.loss.args.margin None, not 2" in difference(to_yaml(recipe), other)
+
+
+def test_every_field_is_documented():
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser()
+    parser.add_class_arguments(Recipe)
+    for action in parser._actions:
+        if action.dest.count(".") or action.dest in ("seed", "posthoc"):
+            assert action.help, action.dest

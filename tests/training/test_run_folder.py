@@ -1,0 +1,77 @@
+import json
+import math
+
+import pytest
+import torch
+
+from calibrant.errors import InputError
+from calibrant.training.files import write_text
+from calibrant.training.run_folder import Predictions, RunFolder, find_runs
+
+
+def test_predictions_survive_their_file(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    given = Predictions(
+        torch.randn(4, 3).t().contiguous().t(), torch.tensor([0, 1, 2, 0]), torch.arange(4), list("abc")
+    )
+    run.write_predictions("val", given)
+    read = run.predictions("val")
+    assert torch.equal(read.logits, given.logits)
+    assert torch.equal(read.targets, given.targets)
+    assert torch.equal(read.ids, given.ids)
+    assert read.class_names == ["a", "b", "c"]
+
+
+def test_a_run_is_finished_by_its_result(tmp_path):
+    run = RunFolder(tmp_path)
+    assert not run.finished
+    with pytest.raises(InputError, match="no finished run"):
+        run.result()
+    run.write_result({"schema": 1})
+    assert run.finished
+    assert json.loads(run.result_path.read_text()) == {"schema": 1}
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_history_is_numbers_with_nan_where_there_is_none(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.history() == {}
+    run.history_path.write_text("epoch,val_ece\n0,\n1,0.5\n")
+    history = run.history()
+    assert history["epoch"] == [0, 1]
+    assert math.isnan(history["val_ece"][0])
+    assert history["val_ece"][1] == 0.5
+
+
+def test_damaged_files_are_named(tmp_path):
+    run = RunFolder(tmp_path)
+    with pytest.raises(InputError, match="no predictions on 'test'"):
+        run.predictions("test")
+    run.predictions_path("test").parent.mkdir()
+    run.predictions_path("test").write_bytes(b"12345678901234567890")
+    with pytest.raises(InputError, match=r"test\.safetensors is damaged"):
+        run.predictions("test")
+    run.result_path.write_text('{"schema": ')
+    with pytest.raises(InputError, match=r"result\.json is no JSON"):
+        run.result()
+
+
+def test_runs_are_found_below_a_folder(tmp_path):
+    for name in ("b/seed0", "a/seed1", "a/seed0"):
+        RunFolder(tmp_path / name).write_result({})
+    (tmp_path / "a/seed2").mkdir()
+    assert [str(r.path.relative_to(tmp_path)) for r in find_runs([tmp_path])] == [
+        "a/seed0",
+        "a/seed1",
+        "b/seed0",
+    ]
+    with pytest.raises(InputError, match="holds no finished run"):
+        find_runs([tmp_path / "c"])

@@ -1,0 +1,65 @@
+"""A data set and a network small enough to train in a blink, with everything random that training can have."""
+
+import torch
+from torch import Tensor, nn
+
+from calibrant.data import ImageTask
+from calibrant.data.image_set import divide
+from calibrant.data.registry import DATASETS
+from calibrant.models import Network
+from calibrant.models.registry import MODELS
+from calibrant.training.recipe import Recipe
+from calibrant.training.recipe_files import build_recipe, merge
+
+
+def tiny_images(train: int = 40, val: int = 30, split_seed: int = 1) -> ImageTask:
+    """Bright and dark squares in noise."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(120) % 3
+    pixels = torch.randint(0, 120, (120, 1, 8, 8), generator=generator) + 40 * targets[:, None, None, None]
+    sets = divide(pixels.to(torch.uint8), targets, [train, val, 120 - train - val], split_seed)
+    return ImageTask(*sets, class_names=["a", "b", "c"], mean=[100.0], std=[50.0], padding=1, note="for tests")
+
+
+class TinyNet(Network):
+    """One convolution, batch norm and dropout."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(in_channels, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(dropout)
+        )
+        self.classifier = nn.Linear(64, num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return (N, 64)."""
+        features: Tensor = self.body(images)
+        return features
+
+
+DATASETS.register("tiny_images")(tiny_images)
+MODELS.register("tiny_net")(TinyNet)
+
+
+def tiny_recipe(**changes: object) -> Recipe:
+    """Return a recipe of four epochs; `train__epochs=2` sets `train.epochs`."""
+    tree: dict[str, object] = {
+        "name": "tiny",
+        "data": {"name": "tiny_images"},
+        "model": {"name": "tiny_net"},
+        "train": {
+            "epochs": 4,
+            "batch_size": 16,
+            "optimizer": {"lr": 0.1},
+            "schedule": {"name": "cosine"},
+            "loss": {"name": "ce"},
+        },
+        "trainer": {"accelerator": "cpu"},
+    }
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        branch: dict[str, object] = {last: value}
+        for parent in reversed(parents):
+            branch = {parent: branch}
+        tree = merge(tree, branch)
+    return build_recipe(tree)
