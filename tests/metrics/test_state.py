@@ -53,13 +53,13 @@ def test_top_label_bins_equal_a_slow_loop(seed, n_bins, classes):
     pixels=st.sampled_from([1, 7]),
 )
 def test_classwise_sums_equal_the_plain_computation(seed, n_bins, dtype, name, pixels):
-    probs, target = sample(9 * pixels, 5, seed, dtype)
+    probs, target = sample(45 * pixels, 5, seed, dtype)
     probs[0] = torch.tensor([1.0, 0, 0, 0, 0])
-    values, labels = probs.reshape(9, pixels, 5).movedim(2, 1), target.reshape(9, pixels)
+    values, labels = probs.reshape(45, pixels, 5).movedim(2, 1), target.reshape(45, pixels)
     labels[3] = 77
     found = []
     for add in (_add_sparse, _add_plain):
-        spec = Spec(frozenset({"class"}), 5, n_bins, convention(name))
+        spec = Spec(frozenset({"class", "class_squares"}), 5, n_bins, convention(name))
         sums = spec.zeros()
         for piece in checked(values, labels, inputs="probs", ignore_index=77).pieces():
             add(piece, n_bins, spec.rule, sums)
@@ -88,7 +88,7 @@ def test_pieces_do_not_matter(monkeypatch):
 
 def test_brier_parts_sum_to_the_score():
     probs, target = sample(500, 6)
-    state = State({"class", "brier"}, 6)
+    state = State({"class", "class_squares", "brier"}, 6)
     state.update(probs, target, inputs="probs")
     parts = brier_decomposition(state.class_bins())
     total = parts.reliability - parts.resolution + parts.uncertainty + parts.within_bins
@@ -100,7 +100,7 @@ def test_brier_parts_sum_to_the_score():
     assert torch.isclose(parts.uncertainty, (frequency * (1 - frequency)).sum(), atol=1e-12)
     # Confidences that are constant within each bin leave nothing hidden in it.
     coarse = torch.tensor([[0.75, 0.25], [0.25, 0.75]], dtype=torch.float64).repeat(50, 1)
-    state = State({"class"}, 2)
+    state = State({"class", "class_squares"}, 2)
     state.update(coarse, torch.arange(100) % 3 % 2, inputs="probs")
     assert abs(float(brier_decomposition(state.class_bins()).within_bins)) < 1e-12
 

@@ -124,6 +124,8 @@ def bin_index(values: Tensor, n_bins: int, rule: Convention) -> Tensor:
         values = values.float()
     if rule.edges == "ceil":
         index = (values.double() * n_bins - 1).ceil().long()
+    elif rule.edges == "exact" and rule.closed == "right":
+        index = _exact_index(values, n_bins, _edges_below(n_bins, rule, values.dtype, values.device))
     else:
         inner = _inner_edges(n_bins, rule, values.dtype, values.device)
         index = torch.bucketize(values, inner, right=rule.closed == "left")
@@ -136,6 +138,23 @@ def bin_index(values: Tensor, n_bins: int, rule: Convention) -> Tensor:
             "choose another convention."
         )
     return torch.where(out, bins, index)
+
+
+def _exact_index(values: Tensor, n_bins: int, edges: Tensor) -> Tensor:
+    """Return the bin by arithmetic and one look at an edge, which is much faster than a search.
+
+    Let a value lie in (g/B, (g+1)/B]. Rounding is monotone, so the rounded product B p lies in [g, g + 1]; its
+    floor k is g or g + 1, and whether p > k/B tells which.
+    """
+    guess = (values * n_bins).long().clamp_(0, n_bins)
+    return guess.add_(values > edges[guess]).sub_(1).clamp_(0, n_bins - 1)
+
+
+@lru_cache(maxsize=256)
+def _edges_below(n_bins: int, rule: Convention, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return all edges, rounded down to `dtype`."""
+    inner = _inner_edges(n_bins, rule, dtype, device)
+    return torch.cat([inner.new_zeros(1), inner, inner.new_ones(1)])
 
 
 @lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ from calibrant.metrics.rows import Piece
 
 
 def add_classwise(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Tensor]) -> None:
-    """Add to "class_count", "class_confidence", "class_correct" and "class_residual_sq", each (C, bins)."""
+    """Add to the class-wise sums, (C, bins) each; to "class_residual_sq" where it is kept."""
     whole = rule.outside == "clamp" and rule.hidden_bin is None and rule.edges != "ceil"
     add = _add_sparse if whole and len(piece.labels) else _add_plain
     add(piece, n_bins, rule, sums)
@@ -36,7 +36,8 @@ def _add_plain(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Tens
     sums["class_count"] += by_bin(torch.bincount(key, minlength=size))
     sums["class_correct"] += by_bin(torch.bincount(key[hit], minlength=size))
     sums["class_confidence"] += by_bin(_sum(key, wide, size))
-    sums["class_residual_sq"] += by_bin(_sum(key, (wide - hit.double()).square(), size))
+    if "class_residual_sq" in sums:
+        sums["class_residual_sq"] += by_bin(_sum(key, (wide - hit.double()).square(), size))
 
 
 def _add_sparse(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Tensor]) -> None:
@@ -47,7 +48,7 @@ def _add_sparse(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Ten
     bins = rule.bins(n_bins)
     size = classes * bins
     rows = len(piece.labels)
-    high = (probs > _floor(n_bins)).reshape(-1).nonzero().squeeze(1)
+    high = _entries_above((1 - 1e-6) / n_bins, probs)
     values = probs.reshape(-1)[high]
     key = bin_index(values, n_bins, rule) + bins * (high // pixels % classes)
     wide = values.double()
@@ -59,17 +60,32 @@ def _add_sparse(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Ten
     sums["class_count"] += count
     sums["class_correct"] += torch.bincount(label_key, minlength=size).view(classes, bins)
 
-    mass, squares = _column_sums(probs)
+    mass, squares = _column_sums(probs, squares="class_residual_sq" in sums)
     sums["class_confidence"] += _completed(_sum(key, wide, size).view(classes, bins), mass)
-    squared = _completed(_sum(key, wide.square(), size).view(classes, bins), squares)
-    # (p - 1)^2 in place of p^2 where the class is the label.
-    squared += _sum(label_key, 1 - 2 * label_value, size).view(classes, bins)
-    sums["class_residual_sq"] += squared
+    if squares is not None:
+        squared = _completed(_sum(key, wide.square(), size).view(classes, bins), squares)
+        # (p - 1)^2 in place of p^2 where the class is the label.
+        squared += _sum(label_key, 1 - 2 * label_value, size).view(classes, bins)
+        sums["class_residual_sq"] += squared
 
 
-def _floor(n_bins: int) -> float:
-    """Return a bound safely below the upper edge of the first bin, in every convention and type."""
-    return (1 - 1e-6) / n_bins
+#: Rows of which one maximum is looked at first.
+_BLOCK = 8
+
+
+def _entries_above(floor: float, probs: Tensor) -> Tensor:
+    """Return the flat indices of the entries above `floor`: of few, in blocks of rows with such an entry."""
+    n, classes, pixels = probs.shape
+    if pixels > 1 or n < 4 * _BLOCK:
+        return (probs > floor).reshape(-1).nonzero().squeeze(1)
+    flat = probs.reshape(n, classes)
+    whole = n - n % _BLOCK
+    block, column = (flat[:whole].reshape(-1, _BLOCK, classes).amax(1) > floor).nonzero(as_tuple=True)
+    first = block * (_BLOCK * classes) + column
+    found = (first.unsqueeze(1) + classes * torch.arange(_BLOCK, device=probs.device)).reshape(-1)
+    found = found[flat.reshape(-1)[found] > floor]
+    rest = (flat[whole:] > floor).reshape(-1).nonzero().squeeze(1) + whole * classes
+    return torch.cat([found, rest])
 
 
 def _completed(binned: Tensor, total: Tensor) -> Tensor:
@@ -78,13 +94,15 @@ def _completed(binned: Tensor, total: Tensor) -> Tensor:
     return binned
 
 
-def _column_sums(probs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the (C,) sums of the probabilities and of their squares, in float64."""
+def _column_sums(probs: Tensor, squares: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the (C,) sums of the probabilities, and on request of their squares, in float64."""
     if probs.shape[2] == 1 and probs.device.type == "cpu":
         wide = probs.squeeze(2).double()
         ones = wide.new_ones(len(wide))
-        return ones @ wide, ones @ wide.square()
-    return probs.sum((0, 2), dtype=torch.float64), probs.square().sum((0, 2), dtype=torch.float64)
+        mass = ones @ wide
+        return mass, ones @ wide.square() if squares else None
+    mass = probs.sum((0, 2), dtype=torch.float64)
+    return mass, probs.square().sum((0, 2), dtype=torch.float64) if squares else None
 
 
 def _sum(index: Tensor, values: Tensor, size: int) -> Tensor:

@@ -145,7 +145,7 @@ def brier(state: State) -> Tensor:
     return state.sums["brier_sum"] / state.count()
 
 
-@_define("brier_decomposition", "class", range=(-2.0, 2.0))
+@_define("brier_decomposition", "class", "class_squares", range=(-2.0, 2.0))
 def brier_decomposition(state: State) -> views.BrierDecomposition:
     """Read the parts of the Brier score from the class-wise bins."""
     return views.brier_decomposition(state.class_bins())

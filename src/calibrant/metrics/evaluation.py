@@ -30,7 +30,7 @@ STANDARD = (
     "accuracy", "ece", "aece", "classwise_ece", "mce", "rmsce", "oe", "ue", "nll", "brier", "smooth_ece", "ks",
     "debiased_ece", "auroc", "aurc",
 )  # fmt: skip
-_PARTS = frozenset({"top", "class", "labels", "nll", "brier", "samples"})
+_PARTS = frozenset({"top", "class", "class_squares", "labels", "nll", "brier", "samples"})
 
 
 def evaluate(
@@ -152,6 +152,7 @@ class _Bounds:
 
     def _binned(self, bins: Bins, statistic: Callable[[Tensor, Tensor], Tensor]) -> Interval:
         residual = bins.gap * bins.total
+        assert bins.residual_sq is not None
         return binned_interval(
             statistic, bins.count, residual, bins.residual_sq, bins.total, level=self.level, seed=self.seed
         )

@@ -110,23 +110,23 @@ class Piece:
     def confidence(self) -> Tensor:
         """(m,) largest probability of each row."""
         top = self.counted(self.probs.amax(1))
-        if self.inputs == "logits":
-            if top.isnan().any():
-                _refuse_values(self.whole)
-            return top
-        if not (top <= 1 + TOLERANCE).all():
+        highest = float(top.amax()) if top.numel() else 0.0
+        if not highest <= 1 + TOLERANCE:  # true of NaN as well
             _refuse_values(self.whole)
-        if self.values.shape[1] > 1:
+        if self.inputs == "logits":
+            return top
+        if self.values.shape[1] > 1 and top.numel():
             mass = self.counted(self.probs.sum(1))
-            if ((mass - 1).abs() > SUM_TOLERANCE).any():
+            if float(mass.amin()) < 1 - SUM_TOLERANCE or float(mass.amax()) > 1 + SUM_TOLERANCE:
                 _refuse_sums(self.whole)
-        return top.clamp(max=1)
+        return top.clamp(max=1) if highest > 1 else top
 
     @cached_property
     def at_label(self) -> Tensor:
         """(m,) probability of the label."""
         _ = self.confidence  # looks for NaN and for values out of range
-        return self.counted(self.probs.gather(1, self.target.unsqueeze(1)).squeeze(1)).clamp(max=1)
+        own = self.counted(self.probs.gather(1, self.target.unsqueeze(1)).squeeze(1))
+        return own.clamp(max=1) if self.inputs == "probs" else own
 
     @cached_property
     def correct(self) -> Tensor:
@@ -139,10 +139,15 @@ class Piece:
         if self.values.shape[1] == 1:
             return (self.counted(self.probs[:, 1]) >= 0.5) == self.labels.bool()
         doubtful = hit & (self.confidence <= 0.5 * (1 + SUM_TOLERANCE))
-        if doubtful.any():
-            hit = hit.clone()
+        if doubtful.any() and self._ties:
             hit[doubtful] = self.scores_of(doubtful).argmax(1) == self.labels[doubtful]
         return hit
+
+    @cached_property
+    def _ties(self) -> bool:
+        """Whether any row has its largest probability twice."""
+        largest = self.probs.amax(1, keepdim=True)
+        return int(torch.count_nonzero(self.probs == largest)) > largest.numel()
 
     @cached_property
     def predicted(self) -> Tensor:

@@ -234,7 +234,7 @@ class State:
             count=count,
             confidence=self.sums[f"{part}_confidence"],
             correct=self.sums[f"{part}_correct"],
-            residual_sq=self.sums[f"{part}_residual_sq"],
+            residual_sq=self.sums.get(f"{part}_residual_sq"),
             total=int(count.sum()) if self.spec.rule.weights == "binned" else total,
             edges=bin_edges(self.spec.n_bins, self.spec.rule).to(count.device),
         )
@@ -307,7 +307,6 @@ def _binned_zeros(part: str, *shape: int) -> Sums:
         f"{part}_count": _counts(*shape),
         f"{part}_correct": _counts(*shape),
         f"{part}_confidence": _zeros(*shape),
-        f"{part}_residual_sq": _zeros(*shape),
     }
 
 
@@ -355,8 +354,11 @@ def _histogram_zeros(part: str, size: int) -> Sums:
 
 
 _ZEROS: dict[str, Callable[[Spec], Sums]] = {
-    "top": lambda s: _binned_zeros("top", s.rule.bins(s.n_bins)),
+    "top": lambda s: (
+        _binned_zeros("top", s.rule.bins(s.n_bins)) | {"top_residual_sq": _zeros(s.rule.bins(s.n_bins))}
+    ),
     "class": lambda s: _binned_zeros("class", s.num_classes, s.rule.bins(s.n_bins)),
+    "class_squares": lambda s: {"class_residual_sq": _zeros(s.num_classes, s.rule.bins(s.n_bins))},
     "labels": lambda s: {name: _counts(s.num_classes) for name in ("label_count", "label_correct")},
     "predictions": lambda s: {"predicted_count": _counts(s.num_classes)},
     "nll": lambda s: {"nll_sum": _zeros(), "nll_sum_sq": _zeros()},
@@ -368,6 +370,7 @@ _ZEROS: dict[str, Callable[[Spec], Sums]] = {
 _ADD: dict[str, Callable[[Spec, Piece, Sums], None]] = {
     "top": lambda s, piece, sums: _add_binned(s, *_pairs(s, piece), sums),
     "class": lambda s, piece, sums: add_classwise(piece, s.n_bins, s.rule, sums),
+    "class_squares": lambda s, piece, sums: None,
     "labels": _add_labels,
     "predictions": _add_predictions,
     "nll": _add_moments("nll"),

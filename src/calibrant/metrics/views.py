@@ -19,7 +19,7 @@ class Bins:
         count: int64 samples.
         confidence: float64 sum of the confidences.
         correct: int64 how many are correct (class-wise: have this label).
-        residual_sq: float64 sum of (confidence - correct)^2.
+        residual_sq: float64 sum of (confidence - correct)^2; None where it was not kept.
         total: samples in all, those that a convention bins nowhere included where it counts them.
         edges: (B + 1,) float64; for equal-mass bins the confidences at which they end.
     """
@@ -27,7 +27,7 @@ class Bins:
     count: Tensor
     confidence: Tensor
     correct: Tensor
-    residual_sq: Tensor
+    residual_sq: Tensor | None
     total: int
     edges: Tensor
 
@@ -137,6 +137,7 @@ def brier_decomposition(bins: Bins) -> BrierDecomposition:
 
     The rest is the variance of the probabilities within the bins less twice their covariance with the outcome.
     """
+    assert bins.residual_sq is not None
     score = bins.residual_sq.sum() / bins.total
     frequency = bins.correct.sum(-1, keepdim=True).double() / bins.total
     reliability = _full(bins.gap.square() / bins.weight).sum()

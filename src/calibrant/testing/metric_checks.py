@@ -175,6 +175,19 @@ def parts_merge(make: Factory, data: _Data) -> None:
     _same(value_of(one), value_of(make(inputs="logits"), first, second), "merged halves")
 
 
+def inputs_are_left_alone(make: Factory, data: _Data) -> None:
+    """Neither predictions nor labels are written to, in any type."""
+    for dtype in (torch.float32, torch.float64):
+        values, target = data.batch(60)
+        values = values.to(dtype)
+        probs = values.softmax(1)
+        before = values.clone(), probs.clone(), target.clone()
+        make(inputs="logits").update(values, target)
+        make(inputs="probs").update(probs, target)
+        same = all(torch.equal(a, b) for a, b in zip(before, (values, probs, target), strict=True))
+        assert same, f"{dtype} inputs were changed"
+
+
 def forward_gives_the_batch(make: Factory, data: _Data) -> None:
     """Calling the metric returns the value of the batch, and keeps it for the whole."""
     first, second = data.batch(30), data.batch(20)
@@ -198,5 +211,6 @@ CHECKS = (
     mistakes_are_refused,
     copies_carry_on,
     parts_merge,
+    inputs_are_left_alone,
     forward_gives_the_batch,
 )
