@@ -15,6 +15,20 @@ def sample(n=400, classes=10, seed=0, dtype=torch.float64, sharpness=2.0):
     return probs.to(dtype), target
 
 
+def on_edges():
+    """Return rows whose confidences are k/16 or halfway between, right and wrong in turn: every side tells.
+
+    In bins (lo, hi] an edge shares its bin with the midpoint below it, of which one is right and one wrong; in
+    bins [lo, hi) with the midpoint above it, and both are alike.
+    """
+    k = torch.arange(9, 17).repeat(50)
+    confidence = torch.cat([k / 16, (k - 0.5) / 16]).double()
+    right = torch.cat([k % 2 == 0, k % 2 == 1])
+    probs = torch.stack([confidence, 1 - confidence, torch.zeros_like(confidence)], 1)
+    wrong = 1 + torch.arange(len(right)) % 2
+    return probs, torch.where(right, 0, wrong)
+
+
 def measure_share(rank, sizes, path, port):
     """Measure one process's share of `sample(sum(sizes))`; process 0 saves what both together found."""
     torch.set_num_threads(1)

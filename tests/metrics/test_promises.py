@@ -18,7 +18,7 @@ from calibrant.metrics import ECE, State, evaluate
 from calibrant.metrics import functional as F
 from calibrant.metrics.binning import CONVENTIONS, bin_index, convention
 from calibrant.posthoc import TemperatureScaling
-from tests.metrics.data import measure_share, sample
+from tests.metrics.data import measure_share, on_edges, sample
 
 
 def test_1_one_binning_rule_on_every_type():
@@ -45,14 +45,9 @@ def test_1_one_binning_rule_zero_and_one():
     ]
 
 
-@pytest.mark.parametrize("on_edges", [False, True])
-def test_1_conventions_reproduce_torchmetrics_and_netcal(on_edges):
-    probs, target = sample(2000)
-    if on_edges:  # where one edge decides between errors of 0.1 and 0.001
-        top = torch.arange(8, 17, dtype=torch.float64)[torch.arange(2000) % 9] / 16
-        probs = torch.stack([top, 1 - top, torch.zeros_like(top)], 1)
-        target = (torch.arange(2000) % 2) * 2
-        target[::7] = 1
+@pytest.mark.parametrize("edges", [False, True])
+def test_1_conventions_reproduce_torchmetrics_and_netcal(edges):
+    probs, target = on_edges() if edges else sample(2000)
     for bins in (10, 15, 16):
         theirs = tm.multiclass_calibration_error(probs, target, probs.shape[1], n_bins=bins)
         ours = F.ece(probs, target, inputs="probs", n_bins=bins, convention="torchmetrics")
@@ -60,6 +55,16 @@ def test_1_conventions_reproduce_torchmetrics_and_netcal(on_edges):
         netcal = NetcalECE(bins).measure(probs.numpy(), target.numpy())
         ours = F.ece(probs, target, inputs="probs", n_bins=bins, convention="netcal")
         assert abs(float(ours) - netcal) < 1e-12
+
+
+def test_1_the_sides_tell_conventions_apart():
+    probs, target = on_edges()
+    ours, netcal, mapie = (
+        float(F.ece(probs, target, inputs="probs", n_bins=n, convention=c))
+        for n, c in ((16, "calibrant"), (16, "netcal"), (17, "mapie"))
+    )
+    assert ours == mapie
+    assert netcal > 0.2 + ours
 
 
 def test_1_convention_reproduces_mapie_by_its_rule():

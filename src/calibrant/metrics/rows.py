@@ -109,7 +109,7 @@ class Piece:
     @cached_property
     def confidence(self) -> Tensor:
         """(m,) largest probability of each row."""
-        top = self.counted(self.probs.amax(1))
+        top = self.counted(self._largest)
         highest = float(top.amax()) if top.numel() else 0.0
         if not highest <= 1 + TOLERANCE:  # true of NaN as well
             _refuse_values(self.whole)
@@ -146,8 +146,12 @@ class Piece:
     @cached_property
     def _ties(self) -> bool:
         """Whether any row has its largest probability twice."""
-        largest = self.probs.amax(1, keepdim=True)
-        return int(torch.count_nonzero(self.probs == largest)) > largest.numel()
+        largest = self._largest
+        return int(torch.count_nonzero(self.probs == largest.unsqueeze(1))) > largest.numel()
+
+    @cached_property
+    def _largest(self) -> Tensor:
+        return self.probs.amax(1)
 
     @cached_property
     def predicted(self) -> Tensor:
