@@ -56,8 +56,9 @@ def test_a_run_leaves_everything_that_a_report_needs(tmp_path):
         assert {"accuracy", "ece", "aece", "classwise_ece", "nll", "brier"} <= set(
             result["metrics"][split]["none"]
         )
-        ece = result["metrics"][split]["none"]["ece"]
-        assert ece["low"] <= ece["high"]
+    ece = {split: result["metrics"][split]["none"]["ece"] for split in ("val", "test")}
+    assert ece["test"]["low"] <= ece["test"]["high"]
+    assert ece["val"]["low"] is None
     assert result["posthoc"]["temperature"]["temperature"] > 0
     assert result["wall_seconds"] > 0
     test = target.predictions("test")

@@ -37,7 +37,9 @@ def parse(arguments: list[str]) -> tuple[Callable[[Options], None], Options]:
     except ArgumentError as error:
         raise InputError(_sentence(str(error), arguments, commands)) from None
     name = given["command"]
-    execute: Callable[[Options], None] = import_module(f"calibrant.cli.{name}").execute
+    # A module called list would hide the built-in one from its package.
+    module = import_module(f"calibrant.cli.{'listing' if name == 'list' else name}")
+    execute: Callable[[Options], None] = module.execute
     return execute, given.get(name) or {}
 
 

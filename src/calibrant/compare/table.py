@@ -80,9 +80,18 @@ class Table:
 
     def to_rich(self) -> "RichTable":
         """Return a table for rich; it fits 120 columns."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table as RichTable
 
-        table = RichTable(title=self.title, caption=f"{self.note}\n{EXPLANATION}", caption_justify="left")
+        caption = f"{self.note}\n{EXPLANATION}"
+        table = RichTable(
+            title=self.title,
+            caption=caption,
+            caption_justify="left",
+            box=SIMPLE_HEAD,
+            collapse_padding=True,
+            pad_edge=False,
+        )
         table.add_column("loss", no_wrap=True)
         table.add_column("calibrated", no_wrap=True)
         for heading, *_ in COLUMNS.values():

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -63,8 +64,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
 def build_recipe(tree: Tree, source: str = "the recipe") -> Recipe:
     """Make a recipe of a tree; raises `InputError` for an unknown key or an unfit value."""
     _check_keys(tree, Recipe, "", source)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Recipe)
+    parser = _parser()
     try:
         recipe = Recipe(**vars(parser.instantiate(parser.parse_object(tree))))
     except ArgumentError as error:
@@ -131,6 +131,13 @@ def nearest(key: str, known: list[str]) -> str:
     """Return "did you mean …?" for the nearest key, or the known ones."""
     near = get_close_matches(key, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+
+
+@cache
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe)
+    return parser
 
 
 def _find(name: str) -> Path:

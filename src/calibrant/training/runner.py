@@ -114,7 +114,7 @@ def build(recipe: Recipe, images: data.ImageData) -> TrainingModule:
 def judge(val: Predictions, test: Predictions, calibrators: list[Any]) -> dict[str, Any]:
     """Return the metrics of both splits before and after each calibrator, fitted on validation."""
     after: dict[str, dict[str, Any]] = {
-        split: {"none": _measure(p.logits, p)} for split, p in (("test", test), ("val", val))
+        split: {"none": _measure(p.logits, p, split)} for split, p in (("test", test), ("val", val))
     }
     fitted: dict[str, Any] = {}
     for name in calibrators:
@@ -124,12 +124,13 @@ def judge(val: Predictions, test: Predictions, calibrators: list[Any]) -> dict[s
             scaling = TemperatureScaling().fit(val.logits, val.targets)
         fitted[name] = {"temperature": float(scaling.temperature_), "converged": bool(scaling.converged_)}
         for split, p in (("test", test), ("val", val)):
-            after[split][name] = _measure(scaling(p.logits), p)
+            after[split][name] = _measure(scaling(p.logits), p, split)
     return {"metrics": after, "posthoc": fitted}
 
 
-def _measure(logits: torch.Tensor, predictions: Predictions) -> dict[str, dict[str, float | None]]:
-    estimates = metrics.evaluate(logits, predictions.targets, inputs="logits")
+def _measure(logits: torch.Tensor, predictions: Predictions, split: str) -> dict[str, dict[str, float | None]]:
+    # Validation fits the calibrators: its values describe, they prove nothing that needs an interval.
+    estimates = metrics.evaluate(logits, predictions.targets, inputs="logits", intervals=split == "test")
     return {
         name: {key: None if math.isnan(v) else v for key, v in estimate._asdict().items()}
         for name, estimate in estimates.items()
