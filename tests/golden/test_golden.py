@@ -17,7 +17,6 @@ def covered(case):
     return (case.kind, case.target) in HANDLERS or case.key in REFUSED
 
 
-
 @pytest.mark.parametrize("file", sorted({case.file for case in CASES if covered(case)}))
 def test_golden_file(file, record_property):
     verdicts = [judge(case) for case in CASES if case.file == file and covered(case)]
