@@ -31,7 +31,7 @@ def execute(options: dict[str, Any]) -> None:
     waiting = [(recipe, folder) for recipe, folder in runs if not RunFolder(folder).finished]
     console = Console()
     if waiting:
-        console.print(describe(check(waiting)), highlight=False)
+        console.print(describe(check(waiting)), highlight=False, soft_wrap=True)
     if len(waiting) < len(runs):
         console.print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.", highlight=False)
     failures: dict[Path, str] = {}
