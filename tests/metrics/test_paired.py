@@ -159,11 +159,11 @@ def test_ten_thousand_samples_and_five_seeds_take_seconds() -> None:
     runs_a, runs_b = [noisy(1.2 * logits, k) for k in range(5)], [noisy(logits, 9 + k) for k in range(5)]
     times = []
     for _ in range(2):
-        start = time.perf_counter()
+        start = time.process_time()
         paired_test(runs_a, runs_b, target, inputs="logits", metric="ece")
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     # About 0.6 s on two idle cores.
-    assert min(times) < 6
+    assert min(times) < 8
 
 
 @pytest.mark.parametrize(

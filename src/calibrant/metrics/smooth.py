@@ -39,7 +39,7 @@ def smooth_ece(confidence: Tensor, correct: Tensor, count: Tensor | None = None)
     single = correct.numel() == len(confidence)
     spectrum = _Spectrum(confidence.double(), residual / n.unsqueeze(-1), steps=4096 if single else 1024)
     below, above = torch.zeros_like(n), torch.ones_like(n)
-    for _ in range(30 if single else 16):
+    for _ in range(20 if single else 16):
         middle = (below + above) / 2
         wider = area(spectrum.smoothed(middle)) > middle
         below, above = torch.where(wider, middle, below), torch.where(wider, above, middle)
