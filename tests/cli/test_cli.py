@@ -32,6 +32,7 @@ def say(capsys, *arguments: str) -> tuple[int, str, str]:
         (["compare", "digits", "--losses", "mbls:margni=3"], "no option 'margni'; did you mean 'margin'?"),
         (["compare", "digits", "--losses", "mbls:margin"], "no value for 'margin'"),
         (["compare", "digits", "--seeds", "one"], "seeds"),
+        (["run", "digits", "--train.batch_size", "0"], "train.batch_size must be at least 1, not 0."),
         (["run", "cifar10/ce", "--data.root", "nowhere"], "data.download to true."),
         (["run", "digits", "--model.name", "resnet23"], "There is no model 'resnet23'; did you mean 'resnet"),
         (["run", "nothing.yaml"], "There is no recipe file 'nothing.yaml'."),

@@ -6,10 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+
+import pytest
 
 from calibrant.compare.methods import plan
 from calibrant.compare.table import tabulate
+from calibrant.compare.workers import failures
+from calibrant.errors import InputError
+from calibrant.training.recipe import Recipe
 from calibrant.training.runner import run
 
 FIELDS = {"train.epochs": 24, "train.validate_every": 12, "trainer.threads": 1, "trainer.checkpoint_every": 1}
@@ -81,3 +88,26 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_table_of_an_undistu
     table = tabulate(undisturbed)
     assert json.loads((tmp_path / "runs/digits/table.json").read_text()) == json.loads(table.to_json())
     assert table.to_text() in output
+
+
+def ended(error: BaseException | None) -> Future[None]:
+    future: Future[None] = Future()
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+    return future
+
+
+def test_a_mistake_of_the_user_fails_its_own_run_only():
+    runs = [(Recipe(), Path(name)) for name in "abc"]
+    said = failures(runs, [ended(None), ended(InputError("lower the rate")), ended(None)])
+    assert said == {Path("b"): "lower the rate"}
+
+
+def test_an_error_of_our_own_is_raised_and_a_killed_worker_explained():
+    runs = [(Recipe(), Path("a"))]
+    with pytest.raises(ZeroDivisionError):
+        failures(runs, [ended(ZeroDivisionError())])
+    with pytest.raises(InputError, match="goes on from here"):
+        failures(runs, [ended(BrokenProcessPool())])

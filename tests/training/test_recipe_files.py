@@ -46,6 +46,7 @@ def test_the_method_names_only_options_that_are_not_the_recipes():
         ("train: {epoch: 3}", "no key 'train.epoch'; did you mean 'epochs'?"),
         ("trian: {epochs: 3}", "no key 'trian'; did you mean 'train'?"),
         ("train: {loss: {nam: ce}}", "no key 'train.loss.nam'; did you mean 'name'?"),
+        ("train: {epochs: 0}", "train.epochs must be at least 1, not 0."),
         ("train: {epochs: many}", "train.epochs must be int, not 'many'."),
         ("trainer: {precision: fp8}", "trainer.precision must be"),
         ("inherit: cifar10/cee", "There is no recipe 'cifar10/cee'; did you mean 'cifar10/ce'?"),

@@ -201,6 +201,26 @@ def test_what_cannot_be_built_is_one_sentence(tmp_path, changes, said):
     assert "\n" not in str(caught.value)
 
 
+def test_a_batch_that_cannot_be_filled_is_refused(tmp_path):
+    recipe = tiny_recipe(train__batch_size=64, train__drop_last=True)
+    with pytest.raises(InputError, match="40 training images make no whole batch of 64"):
+        run(recipe, tmp_path)
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="PyTorch sees no GPU"):
+        run(tiny_recipe(trainer__accelerator="cuda"), tmp_path)
+
+
+def test_an_interruption_by_hand_reaches_the_caller(tmp_path):
+    def press(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_recipe(), tmp_path, listener=press)
+
+
 def test_the_result_is_strict_json(tmp_path):
     target = run(tiny_recipe(train__epochs=1), tmp_path)
 

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,13 @@ def run_all(
     Raises:
         Exception: an error that is not the user's, once the other runs have ended.
     """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs must be at least 1, not {jobs}.")
     jobs = min(jobs or _default_jobs(runs), len(runs))
-    cores = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")
     fractions = context.Array("d", len(runs), lock=False)
     pool = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_begin, initargs=(fractions, max(1, cores // jobs))
+        jobs, mp_context=context, initializer=_begin, initargs=(fractions, max(1, _cores() // jobs))
     )
     try:
         futures = [pool.submit(_work, i, *run) for i, run in enumerate(runs)]
@@ -58,25 +60,36 @@ def run_all(
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return _failures(runs, futures)
+    return failures(runs, futures)
 
 
-def _failures(runs: Sequence[tuple[Recipe, Path]], futures: list[Future[None]]) -> dict[Path, str]:
-    failures: dict[Path, str] = {}
+def failures(runs: Sequence[tuple[Recipe, Path]], futures: list[Future[None]]) -> dict[Path, str]:
+    """Return why runs failed, by folder; raises an error that is not the user's."""
+    reasons: dict[Path, str] = {}
     for (_, folder), future in zip(runs, futures, strict=True):
         error = future.exception()
         if isinstance(error, InputError):
-            failures[folder] = str(error)
+            reasons[folder] = str(error)
+        elif isinstance(error, BrokenProcessPool):
+            raise InputError(
+                "A worker process was killed, perhaps for want of memory; the same command goes on from here, "
+                "with --jobs 1 if need be."
+            )
         elif error is not None:
             raise error
-    return failures
+    return reasons
 
 
 def _default_jobs(runs: Sequence[tuple[Recipe, Path]]) -> int:
     import torch
 
     on_gpu = torch.cuda.is_available() and any(recipe.trainer.accelerator != "cpu" for recipe, _ in runs)
-    return 1 if on_gpu else len(os.sched_getaffinity(0))
+    return 1 if on_gpu else _cores()
+
+
+def _cores() -> int:
+    # What this process may use, where the system can tell; a container may have fewer than the machine.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _begin(fractions: Any, threads: int) -> None:

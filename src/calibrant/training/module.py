@@ -86,7 +86,7 @@ class TrainingModule(LightningModule):
         """Log the means over the epoch."""
         self._refuse_bad()
         means = {f"train_{name}": total / self._steps for name, total in self._sums.items()}
-        self.log_dict({**means, "lr": self._rate})
+        self.log_dict({**means, "lr": torch.tensor(self._rate, dtype=torch.float64)})
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Gather the predictions, and show them to a loss that learns."""

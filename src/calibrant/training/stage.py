@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from calibrant.data import ImageData, Loading
+from calibrant.errors import InputError
 from calibrant.training.callbacks import (
     Checkpoints,
     History,
@@ -53,6 +54,7 @@ class Stage:
         self._checkpoints = Checkpoints(checkpoint, config.checkpoint_every, best)
         callbacks: list[Callback] = [LossProtocol(), self.history, self._checkpoints]
         data.loading = loading(self.stage, config, module.seed)
+        self._refuse_impossible()
         every = self.stage.validate_every
         with quiet():
             self._trainer = Trainer(
@@ -71,11 +73,26 @@ class Stage:
                 default_root_dir=checkpoint.parent,
             )
 
+    def _refuse_impossible(self) -> None:
+        if self.config.accelerator == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                "trainer.accelerator is 'cuda' but PyTorch sees no GPU; set it to 'auto' or 'cpu'."
+            )
+        if len(self.data.train_dataloader()) == 0:
+            raise InputError(
+                f"{len(self.data.task.train)} training images make no whole batch of {self.stage.batch_size}; "
+                "lower train.batch_size, or set train.drop_last to false."
+            )
+
     def fit(self) -> None:
         """Train to the end, and leave the selected weights in the module."""
         found = str(self.checkpoint) if self.checkpoint.is_file() else None
-        with quiet(), repeatable():
-            self._trainer.fit(self.module, datamodule=self.data, ckpt_path=found)
+        try:
+            with quiet(), repeatable():
+                self._trainer.fit(self.module, datamodule=self.data, ckpt_path=found)
+        except SystemExit:
+            # What Lightning makes of Ctrl-C.
+            raise KeyboardInterrupt from None
         if self._checkpoints.best is not None:
             self.module.load_state_dict(read_checkpoint(self._checkpoints.best))
 
@@ -110,9 +127,11 @@ def quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
-        yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 @contextmanager
