@@ -4,7 +4,7 @@
 
 Labels are drawn from softmax(z) and the predictions are softmax(s z), z normal: calibrated for s = 1,
 over-confident for s > 1, under-confident for s < 1. The truth of a generator comes from the exact probability
-of being correct on a million samples, so that it holds no label noise; a calibrated generator has an error of 0.
+of being correct on a million samples, without label noise; a calibrated generator has an error of 0.
 """
 
 import argparse
