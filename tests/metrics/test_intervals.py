@@ -38,7 +38,7 @@ def drawn(scale: float, samples: int, generator: torch.Generator) -> tuple[Tenso
 
 def truths(scale: float) -> dict[str, float]:
     """Return the metrics in the limit of many samples, from the exact probability of being correct."""
-    predicted, _, actual = drawn(scale, 200_000, torch.Generator().manual_seed(99))
+    predicted, _, actual = drawn(scale, 60_000, torch.Generator().manual_seed(99))
     confidence, label = predicted.max(1)
     right = actual.gather(1, label.unsqueeze(1)).squeeze(1)
     of_class = [binned(q, p)[1].abs().sum() for q, p in zip(predicted.T, actual.T, strict=True)]
@@ -77,15 +77,15 @@ def estimates(scale: float, samples: int, replications: int) -> Iterator[dict[st
 
 @pytest.mark.parametrize("scale", [1.0, 1.4], ids=["calibrated", "over-confident"])
 def test_intervals_cover_the_truth(scale: float) -> None:
-    """At 300 samples and a nominal 95 %; 88 % is three standard deviations of 100 replications below."""
-    true, replications = truths(scale), 100
+    """At 300 samples and a nominal 95 %; 86 % is three standard deviations of 60 replications below."""
+    true, replications = truths(scale), 60
     covered = dict.fromkeys(true, 0)
     for found in estimates(scale, 300, replications):
         for name, (low, high) in found.items():
             assert low <= high
             covered[name] += bool(low <= true[name] <= high)
     shares = {name: count / replications for name, count in covered.items()}
-    assert all(share >= 0.88 for share in shares.values()), shares
+    assert all(share >= 0.86 for share in shares.values()), shares
 
 
 def test_the_interval_narrows_as_samples_grow_and_excludes_zero_when_it_should() -> None:
