@@ -42,7 +42,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(what, seconds: float = 120) -> None:
+def wait_until(what, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "waited too long"

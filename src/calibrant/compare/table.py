@@ -123,7 +123,16 @@ class Table:
             return "  ".join(left + right).rstrip()
 
         return "\n".join(
-            [self.title, self.note, "", joined(headings), *map(joined, lines), "", fill(EXPLANATION, 110), ""]
+            [
+                self.title,
+                fill(self.note, 110),
+                "",
+                joined(headings),
+                *map(joined, lines),
+                "",
+                fill(EXPLANATION, 110),
+                "",
+            ]
         )
 
     def to_json(self) -> str:
