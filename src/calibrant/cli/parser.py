@@ -107,11 +107,12 @@ def _compare() -> ArgumentParser:
 def _report() -> ArgumentParser:
     parser = _command(
         "Write one self-contained HTML page with table and diagrams, from the files of finished runs alone.",
-        "calibrant report RUNS … [--out FILE]",
+        "calibrant report RUNS … [--out FILE] [--figures DIR]",
         "calibrant report runs/digits --out digits.html",
     )
     parser.add_argument("paths", type=str, nargs="+", help="folders that hold runs, at any depth")
     parser.add_argument("--out", type=str, default="report.html", help="the page")
+    parser.add_argument("--figures", type=str, help="also write the figures there, as PNG, SVG and PDF")
     return parser
 
 
