@@ -17,7 +17,7 @@ from calibrant.posthoc.registry import register
 #: Elements above which a fit iterates in the logits' own precision instead of float64.
 _LARGE = 4_000_000
 #: Elements that a pass treats at a time: within the cache, but with few barriers between threads.
-_CHUNK = 1 << 21
+_CHUNK = 1 << 19
 
 #: The grids of published code: 0.1 … 10 (focal_calibration, MbLS, ACLS, MDCA) and 0.1 … 1.9 (CALS).
 GRIDS: dict[str, tuple[float, ...]] = {
@@ -242,8 +242,8 @@ class _Objective:
         """Return the first and the second derivative of the mean NLL with respect to the sharpness."""
         self.passes += 1
         first = second = torch.zeros((), dtype=torch.float64, device=self.logits.device)
-        for below in self._chunks():
-            share = (below * sharpness).exp_()
+        for below, share in self._chunks():
+            torch.mul(below, sharpness, out=share).exp_()
             mass = share.sum(1)
             mean = (share.mul_(below).sum(1) / mass).double()
             square = (share.mul_(below).sum(1) / mass).double()
@@ -255,15 +255,21 @@ class _Objective:
     def scores(self, sharpness: float) -> tuple[float, Tensor]:
         """Return the mean NLL and the (n,) confidences."""
         self.passes += 1
-        mass = torch.cat([(below * sharpness).exp_().sum(1) for below in self._chunks()]).double()
+        mass = torch.cat([below.mul_(sharpness).exp_().sum(1) for below, _ in self._chunks()]).double()
         return float(mass.log().mean() + sharpness * self.lag), 1 / mass
 
-    def _chunks(self) -> Iterator[Tensor]:
-        """Yield the logits below the largest of their row, a cacheful at a time."""
-        rows = max(1, _CHUNK // self.logits.shape[1])
-        for start in range(0, len(self.logits), rows):
-            stop = start + rows
-            yield self.logits[start:stop].to(self.dtype) - self.top[start:stop].to(self.dtype)
+    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the logits below the largest of their row, a cacheful at a time, and as much room beside them.
+
+        Both are overwritten by the next: fresh memory for each would cost more than the arithmetic.
+        """
+        n, classes = self.logits.shape
+        rows = min(n, max(1, _CHUNK // classes))
+        room = self.logits.new_empty((2, rows, classes), dtype=self.dtype)
+        for start in range(0, n, rows):
+            chunk = self.logits[start : start + rows]
+            below, beside = room[:, : len(chunk)]
+            yield below.copy_(chunk).sub_(self.top[start : start + rows].to(self.dtype)), beside
 
 
 def _candidates(grid: str | Sequence[float] | None) -> tuple[float, ...] | None:
