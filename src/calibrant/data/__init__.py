@@ -3,6 +3,7 @@
 from calibrant.data.cifar import cifar10, cifar100
 from calibrant.data.digits import digits
 from calibrant.data.image_set import ImageBatch, ImageSet, ImageTask
+from calibrant.data.longtail import cifar10_lt, cifar100_lt
 from calibrant.data.module import ImageData, Loading
 from calibrant.data.registry import create, list_data, register
 
@@ -13,7 +14,9 @@ __all__ = [
     "ImageTask",
     "Loading",
     "cifar10",
+    "cifar10_lt",
     "cifar100",
+    "cifar100_lt",
     "create",
     "digits",
     "list_data",

@@ -46,6 +46,10 @@ class ImageSet(Dataset[ImageBatch]):
         at = torch.as_tensor(index)
         return {"image": self.images[at], "target": self.targets[at], "id": self.ids[at]}
 
+    def subset(self, positions: Tensor) -> "ImageSet":
+        """Return the images at some positions, in that order."""
+        return ImageSet(self.images[positions], self.targets[positions], self.ids[positions])
+
 
 @dataclass(frozen=True)
 class ImageTask:
@@ -53,7 +57,7 @@ class ImageTask:
 
     Attributes:
         train: images that train.
-        val: images that choose and calibrate.
+        val: images that choose and calibrate; there may be none.
         test: images that judge.
         class_names: C names, in the order of the labels.
         mean: mean of each channel, in the units of the stored images.
@@ -85,9 +89,9 @@ def divide(images: Tensor, targets: Tensor, parts: list[int], seed: int) -> list
     """Cut a seeded shuffle of the images into consecutive parts of the given sizes; the ids are the positions.
 
     Raises:
-        InputError: the parts ask for more images than there are, or a part is empty.
+        InputError: the parts ask for more images than there are, or for fewer than none.
     """
-    if sum(parts) > len(images) or min(parts) < 1:
+    if sum(parts) > len(images) or min(parts) < 0:
         raise InputError(
             f"Parts of {', '.join(map(str, parts))} images cannot be cut from {len(images)}; "
             "set data.train and data.val to sizes that fit."

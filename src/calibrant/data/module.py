@@ -76,8 +76,9 @@ class ImageData(LightningDataModule):
         return self._loader(self.task.test, EpochOrder(len(self.task.test), self.loading.eval_batch_size))
 
     def predict_dataloader(self) -> list[DataLoader[ImageBatch]]:
-        """Return the validation and the test batches."""
-        return [self.val_dataloader(), self.test_dataloader()]
+        """Return the validation batches, where there are any, and the test batches."""
+        validation = [self.val_dataloader()] if len(self.task.val) else []
+        return [*validation, self.test_dataloader()]
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
         """Augment, if training, and normalise."""

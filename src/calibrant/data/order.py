@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Sampler
 
-_STREAMS = {"order": 0, "augmentation": 1, "step": 2}
+_STREAMS = {"order": 0, "augmentation": 1, "step": 2, "mix": 3}
 
 
 def epoch_seed(seed: int, epoch: int, stream: str) -> int:

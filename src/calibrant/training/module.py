@@ -12,8 +12,10 @@ from calibrant.data import ImageBatch
 from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
+from calibrant.losses.mixing import mixed_loss
 from calibrant.metrics import functional as metrics
 from calibrant.models import Network
+from calibrant.training.mixing import Mixer
 from calibrant.training.recipe import OptimizerConfig, StageConfig
 from calibrant.training.schedules import rate_factor
 
@@ -31,15 +33,29 @@ class TrainingModule(LightningModule):
         stage: optimizer, schedule, length.
         seed: seed of the run.
         channels_last: whether images are brought into that memory layout.
+        class_counts: (C,) training images of each class; Remix needs them.
     """
 
     def __init__(
-        self, network: Network, loss: Loss, stage: StageConfig, *, seed: int = 0, channels_last: bool = False
+        self,
+        network: Network,
+        loss: Loss,
+        stage: StageConfig,
+        *,
+        seed: int = 0,
+        channels_last: bool = False,
+        class_counts: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.network, self.loss, self.stage, self.seed = network, loss, stage, seed
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network.to(memory_format=self.layout)
+        self._mixer = Mixer(stage.mix, seed, class_counts) if stage.mix.name != "none" else None
+        if self._mixer is not None and loss.needs_index:
+            raise InputError(
+                f"{type(loss).__name__} learns from each image by itself, which train.mix.name "
+                f"{stage.mix.name!r} mixes with another; set it to 'none'."
+            )
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
         self._first_bad: Tensor | None = None
@@ -71,15 +87,23 @@ class TrainingModule(LightningModule):
         """Return the loss of a batch."""
         if batch_idx == 0:
             self._start_epoch()
-        index = batch["id"] if self.loss.needs_index else None
-        logits = self(batch["image"])
         try:
-            loss: Tensor = self.loss(logits, batch["target"], index=index)
+            loss = self._loss_of(batch)
         except InputError as error:
             raise InputError(f"In epoch {self.current_epoch}, batch {batch_idx}: {error}") from None
-        if self.loss.needs_index:
-            self.loss.observe(logits.detach(), batch["target"], index=index)
         self._note(loss.detach(), batch_idx)
+        return loss
+
+    def _loss_of(self, batch: ImageBatch) -> Tensor:
+        images, target = batch["image"], batch["target"]
+        if self._mixer is not None:
+            images, pair = self._mixer.mix(images, target, self.current_epoch)
+            return mixed_loss(self.loss, self(images), pair)
+        index = batch["id"] if self.loss.needs_index else None
+        logits = self(images)
+        loss: Tensor = self.loss(logits, target, index=index)
+        if self.loss.needs_index:
+            self.loss.observe(logits.detach(), target, index=index)
         return loss
 
     def on_train_epoch_end(self) -> None:

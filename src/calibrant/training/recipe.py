@@ -98,6 +98,24 @@ class ScheduleConfig:
 
 
 @dataclass
+class MixConfig:
+    """Whether images are mixed in pairs, and their labels with them.
+
+    Args:
+        name: "none"; "mixup", images and labels by the same share; "remix", where the label of a class that
+            has `kappa` times fewer images takes the whole when its image has a share above 1 - `tau`.
+        alpha: one share a batch is drawn from Beta(alpha, alpha).
+        kappa: of Remix.
+        tau: of Remix.
+    """
+
+    name: Literal["none", "mixup", "remix"] = "none"
+    alpha: float = 1.0
+    kappa: float = 3.0
+    tau: float = 0.5
+
+
+@dataclass
 class StageConfig:
     """One stage of training.
 
@@ -105,6 +123,7 @@ class StageConfig:
         loss: what is minimised.
         optimizer: how the weights are moved.
         schedule: how the learning rate changes.
+        mix: whether images are mixed in pairs.
         epochs: passes over the training data.
         batch_size: images a step.
         drop_last: leave out the last, incomplete batch of an epoch.
@@ -119,6 +138,7 @@ class StageConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
     epochs: int = 100
     batch_size: int = 128
     drop_last: bool = False
@@ -136,6 +156,7 @@ class TrainerConfig:
         accelerator: "auto" takes a GPU where there is one.
         precision: "bf16-mixed" computes the network in bfloat16; losses and logits stay in float32.
         channels_last: keep images and convolutions in the memory layout that is fast in bfloat16.
+        compile: compile the network with `torch.compile`: a minute at the start, faster steps.
         threads: threads of PyTorch on the CPU; null for PyTorch's own choice.
         checkpoint_every: epochs from one checkpoint to the next.
         eval_batch_size: images a step in validation and test.
@@ -144,6 +165,7 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     channels_last: bool = False
+    compile: bool = False
     threads: int | None = None
     checkpoint_every: int = 1
     eval_batch_size: int = 500

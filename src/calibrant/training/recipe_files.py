@@ -113,7 +113,10 @@ def to_yaml(recipe: Recipe) -> str:
 
 def difference(old: str, new: Recipe) -> list[str]:
     """Return what makes `new` another experiment than the YAML text `old`, as "train.epochs 100, not 3"."""
-    before, after = dict(_leaves(yaml.safe_load(old) or {})), dict(_leaves(_plain(asdict(new))))
+    # Through a recipe: a key that is younger than the text has its default there.
+    before, after = (
+        dict(_leaves(_plain(asdict(recipe)))) for recipe in (build_recipe(yaml.safe_load(old) or {}), new)
+    )
     return [
         f"{key} {before.get(key)!r}, not {after.get(key)!r}"
         for key in {**before, **after}

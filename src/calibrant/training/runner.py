@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from calibrant.training.module import TrainingModule
 from calibrant.training.provenance import git_commit, versions
 from calibrant.training.recipe import Recipe
 from calibrant.training.recipe_files import difference, to_yaml
-from calibrant.training.run_folder import Predictions, RunFolder
+from calibrant.training.run_folder import Predictions, RunFolder, Split
 from calibrant.training.stage import Stage
 
 SCHEMA = 1
@@ -57,9 +57,9 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
             listener=listener,
         )
         stage.fit()
-        val, test = stage.predict()
-        target.write_predictions("val", val)
-        target.write_predictions("test", test)
+        predictions = stage.predict()
+        for split, said in predictions.items():
+            target.write_predictions(split, said)
         target.write_result(
             {
                 "schema": SCHEMA,
@@ -67,7 +67,7 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
                 "method": recipe.method,
                 "loss": asdict(recipe.train.loss),
                 "seed": recipe.seed,
-                **judge(val, test, recipe.posthoc),
+                **judge(predictions, recipe.posthoc),
                 "data": describe_data(recipe, images),
                 "versions": versions(),
                 "git_commit": git_commit(),
@@ -108,22 +108,22 @@ def build(recipe: Recipe, images: data.ImageData) -> TrainingModule:
         train.loss.name, num_classes=classes, class_counts=images.class_counts, **train.loss.args
     )
     last = recipe.trainer.channels_last
-    return TrainingModule(network, loss, train, seed=recipe.seed, channels_last=last)
+    return TrainingModule(
+        network, loss, train, seed=recipe.seed, channels_last=last, class_counts=images.class_counts
+    )
 
 
-def judge(val: Predictions, test: Predictions, calibrators: list[Any]) -> dict[str, Any]:
-    """Return the metrics of both splits before and after each calibrator, fitted on validation."""
-    after: dict[str, dict[str, Any]] = {
-        split: {"none": _measure(p.logits, p, split)} for split, p in (("test", test), ("val", val))
-    }
+def judge(predictions: Mapping[Split, Predictions], calibrators: Sequence[str]) -> dict[str, Any]:
+    """Return the metrics of each split before and after each calibrator that validation could fit."""
+    after = {split: {"none": _measure(p.logits, p, split)} for split, p in predictions.items()}
     fitted: dict[str, Any] = {}
-    for name in calibrators:
+    for name in calibrators if "val" in predictions else []:
         with warnings.catch_warnings():
             # The result says whether it converged.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            scaling = TemperatureScaling().fit(val.logits, val.targets)
+            scaling = TemperatureScaling().fit(predictions["val"].logits, predictions["val"].targets)
         fitted[name] = {"temperature": float(scaling.temperature_), "converged": bool(scaling.converged_)}
-        for split, p in (("test", test), ("val", val)):
+        for split, p in predictions.items():
             after[split][name] = _measure(scaling(p.logits), p, split)
     return {"metrics": after, "posthoc": fitted}
 

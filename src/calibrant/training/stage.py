@@ -22,7 +22,7 @@ from calibrant.training.callbacks import (
 )
 from calibrant.training.module import TrainingModule
 from calibrant.training.recipe import StageConfig, TrainerConfig
-from calibrant.training.run_folder import Predictions
+from calibrant.training.run_folder import Predictions, Split
 
 
 class Stage:
@@ -48,6 +48,8 @@ class Stage:
         listener: Listener | None = None,
     ) -> None:
         self.module, self.data, self.checkpoint = module, data, checkpoint
+        if config.compile:
+            module.network.compile(dynamic=False)
         self.config, self.stage = config, module.stage
         self.history = History(history)
         best = checkpoint.with_name(f"{checkpoint.stem}-best.ckpt") if self.stage.select == "best" else None
@@ -63,6 +65,7 @@ class Stage:
                 precision=config.precision,
                 max_epochs=self.stage.epochs,
                 gradient_clip_val=self.stage.clip,
+                limit_val_batches=1.0 if self._validates else 0,
                 check_val_every_n_epoch=1 if module.learns_from_validation else min(every, self.stage.epochs),
                 callbacks=callbacks + ([Listen(listener)] if listener else []),
                 plugins=[WholeCheckpointIO()],
@@ -72,6 +75,10 @@ class Stage:
                 enable_model_summary=False,
                 default_root_dir=checkpoint.parent,
             )
+
+    @property
+    def _validates(self) -> bool:
+        return len(self.data.task.val) > 0
 
     def _refuse_impossible(self) -> None:
         if self.config.accelerator == "cuda" and not torch.cuda.is_available():
@@ -83,6 +90,14 @@ class Stage:
                 f"{len(self.data.task.train)} training images make no whole batch of {self.stage.batch_size}; "
                 "lower train.batch_size, or set train.drop_last to false."
             )
+        if self._validates:
+            return
+        for needs, what in (
+            (self.stage.select == "best", "train.select 'best' chooses"),
+            (self.module.learns_from_validation, f"The loss {self.stage.loss.name!r} learns"),
+        ):
+            if needs:
+                raise InputError(f"{what} on validation images, of which there are none; set data.val.")
 
     def fit(self) -> None:
         """Train to the end, and leave the selected weights in the module."""
@@ -96,15 +111,16 @@ class Stage:
         if self._checkpoints.best is not None:
             self.module.load_state_dict(read_checkpoint(self._checkpoints.best))
 
-    def predict(self) -> tuple[Predictions, Predictions]:
-        """Return the predictions on validation and test."""
+    def predict(self) -> dict[Split, Predictions]:
+        """Return the predictions on the test images, and on those of validation where there are any."""
         with quiet(), repeatable():
-            splits = self._trainer.predict(self.module, datamodule=self.data) or []
-        joined = []
-        for batches in splits:
-            columns = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
-            joined.append(Predictions(**columns, class_names=self.data.class_names))
-        return joined[0], joined[1]
+            batches = self._trainer.predict(self.module, datamodule=self.data) or []
+        splits: list[Split] = ["val", "test"] if self._validates else ["test"]
+        joined = {}
+        for split, parts in zip(splits, batches if self._validates else [batches], strict=True):
+            columns = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+            joined[split] = Predictions(**columns, class_names=self.data.class_names)
+        return joined
 
 
 def loading(stage: StageConfig, config: TrainerConfig, seed: int) -> Loading:

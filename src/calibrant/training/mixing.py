@@ -1,0 +1,52 @@
+"""Pairs of mixed images: what is random about them comes from the seed and the epoch alone."""
+
+import torch
+from torch import Generator, Tensor
+
+from calibrant.data.order import epoch_seed
+from calibrant.errors import InputError
+from calibrant.losses.mixing import MixedPair, draw_lambda, mixup, remix_lambda
+from calibrant.training.recipe import MixConfig
+
+
+class Mixer:
+    """Mixes each batch with a permutation of itself, by one share a batch.
+
+    Args:
+        config: how; not "none".
+        seed: seed of the run.
+        class_counts: (C,) training images of each class; needed by Remix.
+
+    Raises:
+        InputError: Remix without counts, an alpha that is not above 0.
+
+    Example:
+        >>> mixer = Mixer(MixConfig("mixup", alpha=1.0), seed=0)
+        >>> images, pair = mixer.mix(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3]), epoch=0)
+        >>> images.shape, sorted(pair.b.tolist())
+        (torch.Size([4, 3, 8, 8]), [0, 1, 2, 3])
+    """
+
+    def __init__(self, config: MixConfig, seed: int, class_counts: Tensor | None = None) -> None:
+        if config.alpha <= 0:
+            raise InputError(f"train.mix.alpha must be above 0, not {config.alpha}; 'none' mixes nothing.")
+        if config.name == "remix" and class_counts is None:
+            raise InputError("Remix compares the classes by their size: give class_counts.")
+        self.config, self.seed, self.class_counts = config, seed, class_counts
+        self._epoch, self._generator = -1, Generator()
+
+    def mix(self, images: Tensor, target: Tensor, epoch: int) -> tuple[Tensor, MixedPair]:
+        """Return the mixed images of a batch, and their targets with shares."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._generator.manual_seed(epoch_seed(self.seed, epoch, "mix"))
+        lam = draw_lambda(self.config.alpha, generator=self._generator)
+        order = torch.randperm(len(images), generator=self._generator).to(images.device)
+        mixed, pair = mixup(images, target, lam, order)
+        if self.config.name == "mixup":
+            return mixed, pair
+        assert self.class_counts is not None
+        shares = remix_lambda(
+            self.class_counts, pair.a, pair.b, lam, kappa=self.config.kappa, tau=self.config.tau
+        )
+        return mixed, MixedPair(pair.a, pair.b, shares)
