@@ -2,8 +2,10 @@
 
 from calibrant.losses.adaptive_conditional import ACLS
 from calibrant.losses.adaptive_focal import AdaFocal
+from calibrant.losses.adaptive_perturbation import ASLPMC, ASLPMEI
 from calibrant.losses.base import Batch, Loss
 from calibrant.losses.binary import BinaryLoss
+from calibrant.losses.binary_baselines import BinaryCrossEntropy, BinaryLabelSmoothing, DisturbLabel
 from calibrant.losses.class_adaptive import CALS, CALSHR
 from calibrant.losses.class_balanced import ClassBalancedCE, ClassBalancedFocal
 from calibrant.losses.cpc import CPC
@@ -22,10 +24,13 @@ from calibrant.losses.neighbours import NACL, SVLS
 from calibrant.losses.penalties import BrierLoss, EntropyPenalty, LogitNorm, Poly1, ProbabilityL1
 from calibrant.losses.rank_mixup import RankMixup
 from calibrant.losses.registry import create, list_losses, register
+from calibrant.losses.two_class import BinaryBrier, BinaryFLSD, BinaryFocal, BinaryMMCE, TwoClassLoss
 from calibrant.losses.uncertainty import AvU, SoftAvU, SoftBinnedECE
 
 __all__ = [
     "ACLS",
+    "ASLPMC",
+    "ASLPMEI",
     "CALS",
     "CALSHR",
     "CPC",
@@ -43,11 +48,18 @@ __all__ = [
     "AvU",
     "BalancedSoftmax",
     "Batch",
+    "BinaryBrier",
+    "BinaryCrossEntropy",
+    "BinaryFLSD",
+    "BinaryFocal",
+    "BinaryLabelSmoothing",
     "BinaryLoss",
+    "BinaryMMCE",
     "BrierLoss",
     "ClassBalancedCE",
     "ClassBalancedFocal",
     "CrossEntropy",
+    "DisturbLabel",
     "DualFocalLoss",
     "EntropyPenalty",
     "FocalLoss",
@@ -65,6 +77,7 @@ __all__ = [
     "ScBCE",
     "SoftAvU",
     "SoftBinnedECE",
+    "TwoClassLoss",
     "WeightedMMCE",
     "create",
     "list_losses",

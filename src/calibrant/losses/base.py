@@ -115,7 +115,7 @@ class Loss(nn.Module):
     #: Whether (N, C, *) probabilities are admitted as targets.
     soft_targets: ClassVar[bool] = True
     #: Whether a term is defined on the batch as a whole, so that no value a row exists.
-    batch_level: ClassVar[bool] = False
+    batch_level: bool = False
     #: Whether the ids of the samples must be passed as `index`.
     needs_index: bool = False
     #: Whether a row sees its neighbours, so that logits need spatial axes: (N, C, H, W).
@@ -142,7 +142,9 @@ class Loss(nn.Module):
             self._refuse_rows()
         self.reduction = reduction
         self.ignored = _labels(ignore_index)
-        self.register_buffer("weight", None if weight is None else torch.as_tensor(weight).float())
+        self.register_buffer(
+            "weight", None if weight is None else torch.as_tensor(weight).float(), persistent=False
+        )
         self.terms: dict[str, Tensor] = {}
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
@@ -153,6 +155,14 @@ class Loss(nn.Module):
         """Return the factor of each term in the total; 1 for a name that is not mentioned."""
         return {}
 
+    @property
+    def observes(self) -> frozenset[Literal["train", "validation"]]:
+        """The batches that `observe` is to be shown: "train", with their `index`, or "validation", without.
+
+        A loss that learns per sample is shown those of training, any other those of validation.
+        """
+        return frozenset({"train"} if self.needs_index else {"validation"})
+
     def observe(self, logits: Tensor, target: Tensor, *, index: Tensor | None = None) -> None:
         """Take note of a batch, without gradient. A loss that learns gathers its statistics here."""
 
@@ -161,6 +171,9 @@ class Loss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor, *, index: Tensor | None = None) -> Tensor:
         """Return the loss of a batch."""
+        if self.needs_index and index is None:
+            name = type(self).__name__
+            raise InputError(f"{name} learns per sample: pass index=ids, the ids of the samples of the batch.")
         with torch.autocast(logits.device.type, enabled=False):
             batch = self.prepare(logits, target, index)
             loss = self._combine(batch, self.formula(batch))
@@ -170,7 +183,7 @@ class Loss(nn.Module):
 
     def prepare(self, logits: Tensor, target: Tensor, index: Tensor | None = None) -> Batch:
         """Check a batch and bring it into the form that `formula` sees."""
-        self._check_shapes(logits, target, index)
+        self._check_shapes(logits, target)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         if target.is_floating_point():
@@ -200,7 +213,7 @@ class Loss(nn.Module):
             return False
         return logits.device.type == "cpu" if self.check_values is None else self.check_values
 
-    def _check_shapes(self, logits: Tensor, target: Tensor, index: Tensor | None) -> None:
+    def _check_shapes(self, logits: Tensor, target: Tensor) -> None:
         name = type(self).__name__
         if logits.dim() < 2 or not logits.is_floating_point():
             got = f"{logits.dtype} of shape {tuple(logits.shape)}"
@@ -224,8 +237,6 @@ class Loss(nn.Module):
             raise InputError(
                 f"weight has shape {tuple(self.weight.shape)} but the logits have {logits.shape[1]} classes."
             )
-        if self.needs_index and index is None:
-            raise InputError(f"{name} learns per sample: pass index=ids, the ids of the samples of the batch.")
 
     def _row_weight(self, batch: Batch) -> Tensor | None:
         if self.weight is None:

@@ -28,7 +28,7 @@ class BinaryLoss(Loss):
 
     def prepare(self, logits: Tensor, target: Tensor, index: Tensor | None = None) -> Batch:
         """Check a batch and bring it into the form that `formula` sees."""
-        self._check_shapes(logits, target, index)
+        self._check_shapes(logits, target)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         if target.is_floating_point():
@@ -44,7 +44,7 @@ class BinaryLoss(Loss):
             labels = torch.where(valid, labels, torch.zeros_like(labels))
         return Batch(logits, labels.unsqueeze(1).to(logits.dtype), valid, index)
 
-    def _check_shapes(self, logits: Tensor, target: Tensor, index: Tensor | None) -> None:
+    def _check_shapes(self, logits: Tensor, target: Tensor) -> None:
         name = type(self).__name__
         if logits.dim() < 2 or logits.shape[1] != 1 or not logits.is_floating_point():
             got = f"{logits.dtype} of shape {tuple(logits.shape)}"
@@ -59,8 +59,6 @@ class BinaryLoss(Loss):
             raise InputError(
                 f"weight has shape {tuple(self.weight.shape)}, but {name} takes two: of background and object."
             )
-        if self.needs_index and index is None:
-            raise InputError(f"{name} learns per sample: pass index=ids, the ids of the samples of the batch.")
 
     def _row_weight(self, batch: Batch) -> Tensor | None:
         if self.weight is None:

@@ -81,19 +81,22 @@ class FLSD(Loss):
     NeurIPS 2020.
     """
 
-    soft_targets = False
-
     def __init__(self, gamma: float = 3.0, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
         _check_gamma(gamma)
         self.gamma = gamma
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the focal loss of each row, with its own power."""
-        log_p = batch.at_target(batch.logits.log_softmax(1))
+        """Return the focal loss of each row, with its own power; its expectation under a soft target."""
+        log_p = batch.logits.log_softmax(1)
+        if batch.soft:
+            return {"focal": (batch.target * self._focal(log_p)).sum(1)}
+        return {"focal": self._focal(batch.at_target(log_p))}
+
+    def _focal(self, log_p: Tensor) -> Tensor:
         p = log_p.detach().exp()
         gamma = torch.where(p < 0.5, 3.0, self.gamma).where(p >= 0.2, 5.0)
-        return {"focal": focal(log_p, gamma.to(log_p.dtype))}
+        return focal(log_p, gamma.to(log_p.dtype))
 
 
 @register("flsd53")

@@ -1,7 +1,7 @@
 r"""SC-BCE: binary cross-entropy against stochastically perturbed labels, for dense binary maps."""
 
 import warnings
-from typing import Literal, Unpack
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class ScBCE(BinaryLoss):
         mode: "expected", the expectation over the draw, in closed form; or "sampled", as published: the same
             loss and gradient on average, with more variance the stronger the technique.
         granularity: one draw for a whole "image", as published, or for each "pixel".
-        generator: the source of the draws; PyTorch's own when None.
+        generator: the source of the draws, saved in the state dict; PyTorch's own when None.
         allow_out_of_range: admit a strength above 2, which the published script uses: targets leave [0, 1] and
             the loss of a drawn image has no lower bound.
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
@@ -72,6 +72,9 @@ class ScBCE(BinaryLoss):
     Liu, Ye, Wang, Cui, Zhang, Zhang, Barnes: "Model Calibration in Dense Classification with Adaptive Label
     Perturbation", ICCV 2023.
     """
+
+    #: What the loss is called among the logged terms.
+    term: ClassVar[str] = "sc_bce"
 
     alpha: float | Tensor
 
@@ -133,7 +136,16 @@ class ScBCE(BinaryLoss):
                 generator=self.generator,
             )
         self.realised, self.drawn = target, drawn
-        return {"sc_bce": binary_cross_entropy_with_logits(batch.logits, target, reduction="none").squeeze(1)}
+        return {self.term: binary_cross_entropy_with_logits(batch.logits, target, reduction="none").squeeze(1)}
+
+    def get_extra_state(self) -> Tensor:
+        """Return the state of the generator for the state dict; empty when the draws are PyTorch's own."""
+        return torch.empty(0, dtype=torch.uint8) if self.generator is None else self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on drawing from a saved state."""
+        if self.generator is not None and state.numel():
+            self.generator.set_state(state.cpu())
 
     def _set_levels(self, alpha: float | Tensor, allow_out_of_range: bool) -> None:
         levels = torch.as_tensor(alpha, dtype=torch.float64).detach()

@@ -141,8 +141,8 @@ class _Spatial(Loss):
             raise InputError(f"border must be 'replicate' or 'zeros', not {border!r}.")
         self.kernel_size, self.sigma, self.border = kernel_size, sigma, border
 
-    def _check_shapes(self, logits: Tensor, target: Tensor, index: Tensor | None) -> None:
-        super()._check_shapes(logits, target, index)
+    def _check_shapes(self, logits: Tensor, target: Tensor) -> None:
+        super()._check_shapes(logits, target)
         if logits.dim() == 2:
             raise InputError(
                 f"{type(self).__name__} looks at neighbouring pixels: it takes logits (N, C, H, W) or "

@@ -16,6 +16,7 @@ def create(
     *,
     num_classes: int | None = None,
     class_counts: Tensor | list[int] | None = None,
+    num_samples: int | None = None,
     **options: Any,
 ) -> Loss:
     """Build a loss by its name, as `timm.create_model` builds a network.
@@ -24,6 +25,7 @@ def create(
         name: one of `list_losses()`.
         num_classes: number of classes C; passed on to the losses that need it.
         class_counts: (C,) number of training samples of each class; passed on to the losses that need it.
+        num_samples: number of training samples; passed on to the losses that learn something for each.
         **options: the loss's own arguments.
 
     Raises:
@@ -33,7 +35,8 @@ def create(
         >>> create("ls", num_classes=10, alpha=0.1)
         LabelSmoothing(alpha=0.1, over=all)
     """
-    return LOSSES.create(name, {"num_classes": num_classes, "class_counts": class_counts}, **options)
+    known = {"num_classes": num_classes, "class_counts": class_counts, "num_samples": num_samples}
+    return LOSSES.create(name, known, **options)
 
 
 def list_losses() -> list[str]:

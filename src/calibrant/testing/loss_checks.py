@@ -45,9 +45,16 @@ def random_batch(
     return logits.requires_grad_(), torch.randint(0, num_classes, rows)
 
 
+def value_of(loss: Callable[..., Tensor], logits: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of a batch whose samples are 0, 1, 2, …, for a loss that asks for them."""
+    if getattr(loss, "needs_index", False):
+        return loss(logits, target, index=torch.arange(len(logits), device=logits.device))
+    return loss(logits, target)
+
+
 def _value_and_gradient(loss: Loss, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     torch.manual_seed(1)
-    value = loss(logits, target)
+    value = value_of(loss, logits, target)
     (gradient,) = torch.autograd.grad(value.sum(), logits)
     return value.detach(), gradient
 
@@ -69,7 +76,7 @@ def gradient_agrees_with_finite_differences(make: Factory, classes: int) -> None
         values = []
         for moved in (logits.detach() + step, logits.detach() - step):
             torch.manual_seed(1)
-            values.append(float(loss(moved, target)))
+            values.append(float(value_of(loss, moved, target)))
         measured = (values[0] - values[1]) / 2e-6
         exact = float((gradient * direction).sum())
         assert abs(measured - exact) <= 1e-5 * max(1.0, abs(exact)), f"slope {exact} against {measured}"
@@ -185,7 +192,7 @@ def onehot_equals_label(make: Factory, classes: int) -> None:
         return
     onehot = torch.nn.functional.one_hot(target, classes).movedim(-1, 1).double()
     if not loss.soft_targets:
-        _assert_refuses(lambda: loss(logits, onehot), "probabilities as targets")
+        _assert_refuses(lambda: value_of(loss, logits, onehot), "probabilities as targets")
         return
     value, gradient = _value_and_gradient(loss, logits, target)
     soft, soft_gradient = _value_and_gradient(loss, logits, onehot)
@@ -221,12 +228,12 @@ def mistakes_are_refused(make: Factory, classes: int) -> None:
     """Wrong shapes, labels out of range and NaN raise InputError."""
     loss = make()
     logits, target = random_batch(loss, classes)
-    _assert_refuses(lambda: loss(logits, target[:-1]), "a target of another length")
-    _assert_refuses(lambda: loss(logits.detach().long(), target), "integer logits")
-    _assert_refuses(lambda: loss(logits, torch.full_like(target, classes)), "a label out of range")
+    _assert_refuses(lambda: value_of(loss, logits, target[:-1]), "a target of another length")
+    _assert_refuses(lambda: value_of(loss, logits.detach().long(), target), "integer logits")
+    _assert_refuses(lambda: value_of(loss, logits, torch.full_like(target, classes)), "a label out of range")
     broken = logits.detach().clone()
     broken.view(-1)[0] = float("nan")
-    _assert_refuses(lambda: loss(broken, target), "NaN logits")
+    _assert_refuses(lambda: value_of(loss, broken, target), "NaN logits")
 
 
 def state_survives_a_round_trip(make: Factory, classes: int) -> None:
@@ -263,7 +270,7 @@ def check_compiled(make: Factory, *, num_classes: int = 5) -> None:
     compiled = torch.compile(loss, fullgraph=True, dynamic=False)
     value, gradient = _value_and_gradient(loss, logits, target)
     torch.manual_seed(1)
-    fused = compiled(logits, target)
+    fused = value_of(compiled, logits, target)
     (fused_gradient,) = torch.autograd.grad(fused.sum(), logits)
     if not loss.stochastic:
         _assert_close(fused.detach(), value, "values eager and compiled", 2e-5)

@@ -1,11 +1,15 @@
 """Losses that learn: what their state becomes, epoch by epoch."""
 
+import warnings
+
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from calibrant.losses import AdaFocal, create
+from calibrant.losses import ASLPMC, AdaFocal, create
 from calibrant.losses.base import Loss
 from calibrant.losses.margin import MarginLoss
+from calibrant.losses.perturbed_labels import perturb_labels
 from tests.golden.framework import HERE, Case, handles, load
 from tests.golden.handlers.losses_rows import run_loss
 
@@ -121,3 +125,51 @@ def adafocal(case: Case) -> dict[str, Tensor]:
         loss.upper.copy_(update.inputs["upper_bound"][-1][:-1])
     p = case.inputs["logits"].softmax(1).gather(1, case.inputs["targets"].unsqueeze(1)).squeeze(1)
     return run_loss(loss, case) | {"gamma_per_sample": loss.gamma_of(p)}
+
+
+def _aslp(params: dict[str, object], num_samples: int) -> ASLPMC:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The published step sizes do not converge, and we say so.
+        return ASLPMC(
+            num_samples,
+            beta_code=params["beta_code"],
+            allow_out_of_range=True,
+            eta=params["eta"],
+            lam=params["lam"],
+            mode="expected",
+        )
+
+
+@handles("state-update", "aslp_alpha_update")
+def aslp_alpha_update(case: Case) -> dict[str, Tensor]:
+    alpha = case.inputs["alpha"]
+    loss = _aslp(case.params, len(alpha))
+    loss.accuracy.fill_(case.params["val_accuracy"])
+    margin = case.inputs["cal"] - 2 * case.inputs["bce"]
+    if case.params["epoch"] <= loss.warmup:
+        return {"unclamped": alpha, "alpha": alpha}
+    raised = loss.raised(alpha, margin)
+    return {"unclamped": raised, "alpha": loss.bounded(raised)}
+
+
+@handles("state-update", "AslpLoop")
+def aslp_loop(case: Case) -> dict[str, Tensor]:
+    """Run the protocol with the stated draws; an accuracy is shown as that share of right pixels."""
+    truth, size = case.inputs["gt"], case.params["batch_size"]
+    loss = _aslp(case.params, len(truth))
+    alphas, losses, targets = [], [], []
+    for logits, u, accuracy in zip(*(case.inputs[k] for k in ("logits", "u", "val_accuracy")), strict=True):
+        perturbed = perturb_labels(truth, loss.alpha, loss.strength, u=u).target
+        values = []
+        for ids in torch.arange(len(truth)).split(size):
+            bce = binary_cross_entropy_with_logits(logits[ids], perturbed[ids])
+            values.append(bce)
+            loss.observe(logits[ids], truth[ids], index=ids)
+        right = int((accuracy.double() * 10**8).round())
+        loss.right += right
+        loss.pixels += 10**8
+        loss.step_epoch()
+        alphas.append(loss.alpha.clone())
+        losses.append(torch.stack(values))
+        targets.append(perturbed)
+    return {"alpha": torch.stack(alphas), "loss": torch.stack(losses), "target": torch.stack(targets)}
