@@ -5,10 +5,6 @@
 
 _BY_CAPABILITY: dict[str, list[tuple[str, str]]] = {
     "two-stage training: heads, samplers, schedules, shifted batch norm": [
-        ("layer", "LWS"),
-        ("layer", "NormedLinear"),
-        ("layer", "ScaledLinear"),
-        ("layer", "tau_normalise"),
         ("schedule", "bbn_lr"),
         ("schedule", "ldam_drw_lr"),
         ("schedule", "lr_schedule"),
@@ -26,9 +22,6 @@ _BY_CAPABILITY: dict[str, list[tuple[str, str]]] = {
         ("transform", "long_tailed_selection"),
     ],
     "learned perturbation levels, the saliency network and its data": [
-        ("layer", "DilatedSum"),
-        ("layer", "FeatureFusionBlock"),
-        ("layer", "ResidualConvUnit"),
         ("metric", "saliency_metrics"),
         ("schedule", "aslp_lr"),
         ("transform", "random_crop"),
