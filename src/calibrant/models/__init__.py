@@ -1,8 +1,29 @@
 """Networks that torchvision and timm do not have, and theirs by name."""
 
 from calibrant.models.base import Network, Split
+from calibrant.models.bbn import BilateralBranchNetwork
+from calibrant.models.dense import create_dense, list_dense_models
 from calibrant.models.digits_cnn import DigitsCNN
+from calibrant.models.heads import NormedLinear, ScaledLinear, tau_normalise
+from calibrant.models.places import FrozenTrunk
 from calibrant.models.registry import create, list_models, register
 from calibrant.models.resnet_cifar import CifarResNet
+from calibrant.models.saliency import SaliencyNet
 
-__all__ = ["CifarResNet", "DigitsCNN", "Network", "Split", "create", "list_models", "register"]
+__all__ = [
+    "BilateralBranchNetwork",
+    "CifarResNet",
+    "DigitsCNN",
+    "FrozenTrunk",
+    "Network",
+    "NormedLinear",
+    "SaliencyNet",
+    "ScaledLinear",
+    "Split",
+    "create",
+    "create_dense",
+    "list_dense_models",
+    "list_models",
+    "register",
+    "tau_normalise",
+]
