@@ -92,11 +92,17 @@ def _from_torchvision(name: str, num_classes: int, in_channels: int, options: di
         raise InputError(f"torchvision has no segmentation network {name!r}; known: {', '.join(known)}.")
     if in_channels != 3:
         raise InputError(f"torchvision's {name!r} takes images of 3 channels, not {in_channels}.")
+    # torchvision swallows what it does not know.
+    build = torchvision.models.get_model_builder(name)
+    accepted = [p.name for p in signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in accepted:
+            raise InputError(
+                f"torchvision's {name!r} has no option {option!r}; it takes {', '.join(accepted)}."
+            )
     try:
-        net = torchvision.models.get_model(
-            name, num_classes=num_classes, **{"weights_backbone": None} | options
-        )
-    except (TypeError, ValueError) as error:
+        net = build(**{"weights_backbone": None, "num_classes": num_classes} | options)
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"torchvision's {name!r} cannot be built: {error}.") from None
     return _Output(net)
 
