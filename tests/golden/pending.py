@@ -5,13 +5,7 @@
 
 _BY_CAPABILITY: dict[str, list[tuple[str, str]]] = {
     "two-stage training: heads, samplers, schedules, shifted batch norm": [
-        ("schedule", "bbn_lr"),
-        ("schedule", "ldam_drw_lr"),
-        ("schedule", "lr_schedule"),
         ("schedule", "mixup_lambda_stream"),
-        ("schedule", "stage1_cosine_lr"),
-        ("schedule", "stage1_multistep_lr"),
-        ("schedule", "stage2_cosine_lr"),
         ("state-update", "ShiftedBatchNorm"),
         ("state-update", "stage1_epoch"),
         ("state-update", "stage2_epoch"),

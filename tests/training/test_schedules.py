@@ -21,3 +21,17 @@ def test_warm_up_then_steps():
 
 def test_constant_is_constant():
     assert {rate_factor(ScheduleConfig(), e, 3) for e in range(3)} == {1.0}
+
+
+def test_the_warm_up_may_start_above_nothing():
+    """BBN (Zhou, Cui, Wei, Chen, CVPR 2020): from a third, five steps, the first before the first epoch."""
+    schedule = ScheduleConfig("constant", warmup=4, warmup_start=7 / 15)
+    ours = [0.1 * rate_factor(schedule, e, 200) for e in range(6)]
+    assert ours == pytest.approx([0.14 / 3, 0.06, 0.22 / 3, 0.26 / 3, 0.1, 0.1])
+
+
+def test_the_cosine_may_end_above_nothing():
+    schedule = ScheduleConfig("cosine", final=0.01)
+    assert rate_factor(schedule, 0, 10) == 1
+    assert rate_factor(schedule, 5, 10) == pytest.approx(0.505)
+    assert rate_factor(schedule, 9, 10) == pytest.approx(0.01 + 0.99 * 0.0244717, abs=1e-6)

@@ -84,17 +84,22 @@ class ScheduleConfig:
     """How the learning rate changes from epoch to epoch.
 
     Args:
-        name: "multistep" multiplies by gamma at each milestone, "cosine" falls to zero along half a cosine,
-            "constant" does not change.
+        name: "multistep" multiplies by gamma at each milestone, "cosine" falls along half a cosine, "constant"
+            does not change.
         milestones: 0-based epochs at which "multistep" steps.
         gamma: factor of a step.
+        final: share of the rate to which "cosine" falls.
         warmup: epochs over which the rate first grows linearly.
+        warmup_start: share of the rate in the first epoch; the whole rate is then reached in the epoch after
+            the warm-up. Null for 1 / warmup, with which its last epoch has the whole rate.
     """
 
     name: Literal["constant", "multistep", "cosine"] = "constant"
     milestones: list[int] = field(default_factory=list)
     gamma: float = 0.1
+    final: float = 0.0
     warmup: int = 0
+    warmup_start: float | None = None
 
 
 @dataclass

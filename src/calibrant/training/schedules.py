@@ -14,11 +14,16 @@ def rate_factor(schedule: ScheduleConfig, epoch: int, epochs: int) -> float:
         [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
         >>> [round(rate_factor(ScheduleConfig("cosine", warmup=2), epoch, 4), 3) for epoch in range(4)]
         [0.5, 1.0, 0.5, 0.146]
+        >>> slow = ScheduleConfig("constant", warmup=2, warmup_start=0.5)
+        >>> [rate_factor(slow, epoch, 4) for epoch in range(4)]
+        [0.5, 0.75, 1.0, 1.0]
     """
     if epoch < schedule.warmup:
-        return (epoch + 1) / schedule.warmup
+        if schedule.warmup_start is None:
+            return (epoch + 1) / schedule.warmup
+        return schedule.warmup_start + (1 - schedule.warmup_start) * epoch / schedule.warmup
     if schedule.name == "multistep":
         return schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
     if schedule.name == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+        return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
     return 1.0
