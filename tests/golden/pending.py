@@ -16,7 +16,6 @@ _BY_CAPABILITY: dict[str, list[tuple[str, str]]] = {
         ("transform", "long_tailed_selection"),
     ],
     "learned perturbation levels, the saliency network and its data": [
-        ("metric", "saliency_metrics"),
         ("schedule", "aslp_lr"),
         ("transform", "random_crop"),
         ("transform", "random_flip"),
@@ -24,10 +23,6 @@ _BY_CAPABILITY: dict[str, list[tuple[str, str]]] = {
         ("transform", "resize_prediction"),
         ("transform", "saliency_map_from_logits"),
         ("transform", "to_input"),
-    ],
-    "correctness ranking, which keeps a history a sample": [
-        ("loss", "CorrectnessRankingLoss"),
-        ("state-update", "CRLHistory"),
     ],
     "text and Tiny-ImageNet data, the text network": [
         ("layer", "GlobalPoolingCNN"),

@@ -8,6 +8,7 @@ from calibrant.losses.binary import BinaryLoss
 from calibrant.losses.binary_baselines import BinaryCrossEntropy, BinaryLabelSmoothing, DisturbLabel
 from calibrant.losses.class_adaptive import CALS, CALSHR
 from calibrant.losses.class_balanced import ClassBalancedCE, ClassBalancedFocal
+from calibrant.losses.correctness_ranking import CorrectnessRanking
 from calibrant.losses.cpc import CPC
 from calibrant.losses.cross_entropy import CrossEntropy
 from calibrant.losses.focal import FLSD, FLSD52, FLSD53, DualFocalLoss, FocalLoss, InverseFocalLoss
@@ -58,6 +59,7 @@ __all__ = [
     "BrierLoss",
     "ClassBalancedCE",
     "ClassBalancedFocal",
+    "CorrectnessRanking",
     "CrossEntropy",
     "DisturbLabel",
     "DualFocalLoss",
