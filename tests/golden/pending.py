@@ -24,11 +24,6 @@ _BY_CAPABILITY: dict[str, list[tuple[str, str]]] = {
         ("transform", "saliency_map_from_logits"),
         ("transform", "to_input"),
     ],
-    "text and Tiny-ImageNet data, the text network": [
-        ("layer", "GlobalPoolingCNN"),
-        ("transform", "newsgroup_split"),
-        ("transform", "per_class_tail_split"),
-    ],
 }
 
 PENDING: set[tuple[str, str]] = {target for targets in _BY_CAPABILITY.values() for target in targets}

@@ -23,6 +23,11 @@ _OVERLAPPING = (
     "twice, and of tied pixels some are left out by their order; ours are disjoint."
 )
 
+_UNSTABLE_SORT = (
+    "It sorts the points of the curve by their false alarms alone and with an unstable sort, so that the hits "
+    "of tied false alarms come in any order; ours puts them in rising order. The area is compared."
+)
+
 REFUSED: dict[str, str] = {
     "metrics-byliu/accuracy_ties:acc": _LARGER_INDEX,
     "metrics-byliu/accuracy_ties:acc_5": _LARGER_INDEX,
@@ -33,9 +38,10 @@ REFUSED: dict[str, str] = {
     "aslp_metrics/ece_equal_mass_10": _OVERLAPPING,
     "aslp_metrics/ece_equal_mass_ties": _OVERLAPPING,
     "aslp_metrics/ece_sweep": _OVERLAPPING,
+    **{f"aslp_metrics/sal_{which}:tpr": _UNSTABLE_SORT for which in ("three", "soft_gt", "low_range")},
     "aslp/batch_stats:mean_confidence": _STRETCHED,
     "aslp/batch_stats:accuracy": _STRETCHED,
-    "aslp/layer_residual_unit:x_after": "The unit overwrites the tensor that it is given; ours leaves it alone.",
+    "aslp/layer_residual_unit:x_after": "The unit overwrites the tensor that it is given; ours does not.",
     "mislas/las_equal_counts_nan": "All counts equal is 0/0 there, and the loss NaN; ours smooths every "
     "class by eps_head.",
     "acls/mbls_tie:grad_logits": _TIED,

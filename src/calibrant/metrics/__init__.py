@@ -12,6 +12,7 @@ from calibrant.metrics.binning import CONVENTIONS, Convention
 from calibrant.metrics.evaluation import Estimate, Reliability, evaluate, evaluate_state, reliability
 from calibrant.metrics.paired import PairedTest, paired_test
 from calibrant.metrics.registry import METRICS, create, list_metrics
+from calibrant.metrics.saliency import SaliencyScores, SaliencyState, saliency_scores
 from calibrant.metrics.state import State
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ __all__ = [
     "Estimate",
     "PairedTest",
     "Reliability",
+    "SaliencyScores",
+    "SaliencyState",
     "State",
     "create",
     "evaluate",
@@ -33,6 +36,7 @@ __all__ = [
     "modules",
     "paired_test",
     "reliability",
+    "saliency_scores",
 ]
 
 
@@ -40,6 +44,8 @@ def __getattr__(name: str) -> Any:
     """Load the metric classes, and with them torchmetrics, when one is first asked for."""
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Saliency":
+        return import_module("calibrant.metrics.saliency_module").Saliency
     modules = import_module("calibrant.metrics.modules")
     if name in modules.__all__:
         return getattr(modules, name)

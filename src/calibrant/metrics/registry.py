@@ -1,7 +1,7 @@
 """Metrics by name. Nothing of torchmetrics is imported before a metric is made."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from calibrant.metrics.definitions import DEFINITIONS
 from calibrant.metrics.settings import Settings
@@ -9,6 +9,7 @@ from calibrant.registry import Registry
 
 if TYPE_CHECKING:
     from calibrant.metrics.modules import CalibrationMetric
+    from calibrant.metrics.saliency import Protocol
 
 METRICS: "Registry[Any]" = Registry("metric", "calibrant.metrics")
 register = METRICS.register
@@ -29,6 +30,16 @@ def _factory(name: str) -> "Callable[..., CalibrationMetric]":
 
 for _name in DEFINITIONS:
     register(_name)(_factory(_name))
+
+
+@register("saliency")
+def _saliency(
+    *, inputs: "Literal['logits', 'probs']", protocol: "Protocol" = "standard", **settings: Any
+) -> Any:
+    """MAE, F-measure, E-measure and S-measure of saliency maps, which are (N, 1, H, W)."""
+    from calibrant.metrics.saliency_module import Saliency
+
+    return Saliency(inputs=inputs, protocol=protocol, **settings)
 
 
 def create(name: str, *, num_classes: int | None = None, **options: Any) -> Any:
