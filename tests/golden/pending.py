@@ -17,12 +17,6 @@ _BY_CAPABILITY: dict[str, list[tuple[str, str]]] = {
     ],
     "learned perturbation levels, the saliency network and its data": [
         ("schedule", "aslp_lr"),
-        ("transform", "random_crop"),
-        ("transform", "random_flip"),
-        ("transform", "random_rotation"),
-        ("transform", "resize_prediction"),
-        ("transform", "saliency_map_from_logits"),
-        ("transform", "to_input"),
     ],
 }
 
