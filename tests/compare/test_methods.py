@@ -16,7 +16,7 @@ def test_options_of_a_loss_are_typed():
 
 
 def test_a_plan_is_one_seed_of_all_methods_after_the_other():
-    runs = plan("digits", {"train": {"epochs": 2}}, losses=["ce", "mbls", "mbls:margin=2"], seeds=[4, 7])
+    runs = plan(["digits"], {"train": {"epochs": 2}}, losses=["ce", "mbls", "mbls:margin=2"], seeds=[4, 7])
     folders = [f"runs/digits/{m}/seed{s}" for s in (4, 7) for m in ("ce", "mbls", "mbls-margin=2")]
     assert [folder for _, folder in runs] == [Path(folder) for folder in folders]
     recipes = [recipe for recipe, _ in runs]
@@ -26,7 +26,7 @@ def test_a_plan_is_one_seed_of_all_methods_after_the_other():
 
 
 def test_what_is_not_said_comes_from_the_recipe():
-    runs = plan("digits", {})
+    runs = plan(["digits"], {})
     assert len(runs) == 40
     assert [recipe.method for recipe, _ in runs[:8]] == [
         "ce",
@@ -38,8 +38,8 @@ def test_what_is_not_said_comes_from_the_recipe():
         "mmce",
         "cals",
     ]
-    assert [recipe.method for recipe, _ in plan("cifar10/mbls", {}, seeds=[0])] == ["ce", "mbls", "acls"]
+    assert [recipe.method for recipe, _ in plan(["cifar10/mbls"], {}, seeds=[0])] == ["ce", "mbls", "acls"]
 
 
 def test_a_method_that_is_named_twice_runs_once():
-    assert len(plan("digits", {}, losses=["mbls", "mbls:margin=6.0"], seeds=[0, 0])) == 1
+    assert len(plan(["digits"], {}, losses=["mbls", "mbls:margin=6.0"], seeds=[0, 0])) == 1

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from calibrant.compare.table import COLUMNS, holm, tabulate
 from calibrant.errors import InputError
+from calibrant.training.judging import judge
 from calibrant.training.run_folder import Predictions, RunFolder
-from calibrant.training.runner import judge
 
 
 def finished(path, method: str, seed: int, logits: Tensor, target: Tensor, recipe: str = "made") -> RunFolder:
@@ -25,7 +25,7 @@ def finished(path, method: str, seed: int, logits: Tensor, target: Tensor, recip
             "method": method,
             "seed": seed,
             "data": data,
-            **judge(predictions, predictions, ["temperature"]),
+            **judge({"val": predictions, "test": predictions}, ["temperature"]),
         }
     )
     return run
@@ -93,7 +93,7 @@ def test_methods_judged_on_other_samples_are_not_compared(runs, tmp_path):
 def test_several_recipes_are_told_apart_by_name(runs, tmp_path):
     target = torch.arange(30) % 3
     other = finished(tmp_path, "good", 0, torch.randn(30, 3), target, recipe="made/2")
-    assert [row.method for row in tabulate([runs[0], other]).rows] == ["made good", "made/2 good"]
+    assert [row.method for row in tabulate([runs[0], other]).rows] == ["made", "made/2"]
 
 
 def test_the_text_fits_a_terminal_and_says_what_is_marked(table):

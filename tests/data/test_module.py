@@ -18,7 +18,7 @@ def module(**loading: object) -> ImageData:
 
 
 def training(epoch: int) -> SimpleNamespace:
-    return SimpleNamespace(training=True, current_epoch=epoch)
+    return SimpleNamespace(training=True, current_epoch=epoch, world_size=1, global_rank=0)
 
 
 def one_epoch(part: ImageData, epoch: int) -> list[torch.Tensor]:
@@ -51,7 +51,7 @@ def test_an_epoch_does_not_depend_on_the_ones_before():
 
 def test_only_training_batches_are_augmented():
     part = module()
-    part.trainer = SimpleNamespace(training=False, current_epoch=0)
+    part.trainer = SimpleNamespace(training=False, current_epoch=0, world_size=1, global_rank=0)
     batch = next(iter(part.val_dataloader()))
     expected = (batch["image"].float() - 100) / 50
     assert torch.equal(part.on_after_batch_transfer(batch, 0)["image"], expected)

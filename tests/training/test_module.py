@@ -8,7 +8,8 @@ from calibrant.losses import Loss
 from calibrant.losses.registry import LOSSES
 from calibrant.training.module import make_optimizer
 from calibrant.training.recipe import OptimizerConfig
-from calibrant.training.runner import build, read_data, run
+from calibrant.training.runner import read_data, run
+from calibrant.training.stages import build
 from tests.training.tiny import tiny_recipe
 
 CALLS: list[tuple[str, int]] = []
@@ -69,7 +70,7 @@ def test_the_state_of_a_loss_is_in_the_checkpoint(tmp_path):
 def test_weight_decay_is_on_every_parameter(name):
     recipe = tiny_recipe()
     module = build(recipe, read_data(recipe))
-    optimizer = make_optimizer(module, OptimizerConfig(name, lr=0.2, weight_decay=0.3))
+    optimizer = make_optimizer(module.trained(), OptimizerConfig(name, lr=0.2, weight_decay=0.3))
     (group,) = optimizer.param_groups
     assert len(group["params"]) == len(list(module.network.parameters()))
     assert (group["lr"], group["weight_decay"]) == (0.2, 0.3)

@@ -149,6 +149,7 @@ def test_a_truncated_checkpoint_is_one_clear_sentence(tmp_path):
     recipe = tiny_recipe(train__epochs=2)
     target = run(recipe, tmp_path)
     target.result_path.unlink()
+    target.stage("train").weights.unlink()
     whole = target.checkpoint_path.read_bytes()
     for size in (0, 100, len(whole) // 2, len(whole) - 10):
         target.checkpoint_path.write_bytes(whole[:size])

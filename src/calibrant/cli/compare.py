@@ -1,4 +1,4 @@
-"""`calibrant compare RECIPE --losses … --seeds …`."""
+"""`calibrant compare RECIPE… --losses … --seeds …`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from calibrant.cli.display import GridProgress, show
-from calibrant.compare.methods import plan
+from calibrant.compare.methods import home_of, plan, share_first_stages
 from calibrant.errors import InputError
 from calibrant.training.files import write_text
 
@@ -17,32 +17,38 @@ if TYPE_CHECKING:
 
 def execute(options: dict[str, Any]) -> None:
     """Run every loss with every seed, print the table, write it and the report."""
-    name = options.pop("recipe")
+    names = options.pop("recipes")
     losses, seeds, jobs = (options.pop(key, None) for key in ("losses", "seeds", "jobs"))
     root = Path(options.pop("runs", "runs"))
-    runs = plan(name, options, losses=losses, seeds=seeds, root=root)
+    runs = plan(names, options, losses=losses, seeds=seeds, root=root)
 
     from calibrant.compare.check import check, refuse_others
     from calibrant.compare.table import describe, tabulate
     from calibrant.compare.workers import run_all
     from calibrant.training.run_folder import RunFolder
 
-    refuse_others(runs)
-    waiting = [(recipe, folder) for recipe, folder in runs if not RunFolder(folder).finished]
+    first, rest = share_first_stages(runs, root)
+    every = [*first, *rest]
+    refuse_others(every)
+    waiting = [(recipe, folder) for recipe, folder in every if not RunFolder(folder).finished]
     console = Console()
     if waiting:
         console.print(describe(check(waiting)), highlight=False, soft_wrap=True)
-    if len(waiting) < len(runs):
-        console.print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.", highlight=False)
+    if len(waiting) < len(every):
+        console.print(
+            f"{len(every) - len(waiting)} of {len(every)} runs are finished already.", highlight=False
+        )
     failures: dict[Path, str] = {}
     if waiting:
         with GridProgress(console, [folder for _, folder in waiting]) as progress:
-            failures = run_all(waiting, jobs=jobs, watch=progress.watch)
+            for stage in (first, rest):
+                now = [run for run in stage if run in waiting]
+                failures |= run_all(now, jobs=jobs, watch=progress.of([folder for _, folder in now]))
     finished = [RunFolder(folder) for _, folder in runs if folder not in failures]
     if finished:
         table = tabulate(finished)
         show(console, table)
-        home = root / runs[0][0].name.replace("/", "-")
+        home = root / home_of([recipe.name for recipe, _ in runs])
         write_text(home / "table.txt", table.to_text())
         write_text(home / "table.json", table.to_json())
         write_text(home / "table.csv", table.to_csv())
@@ -50,7 +56,7 @@ def execute(options: dict[str, Any]) -> None:
         console.print(f"Table: {home / 'table.txt'} (.json, .csv). {page}", highlight=False, soft_wrap=True)
     if failures:
         reasons = "; ".join(f"{folder}: {reason}" for folder, reason in failures.items())
-        raise InputError(f"{len(failures)} of {len(runs)} runs failed: {reasons}")
+        raise InputError(f"{len(failures)} of {len(every)} runs failed: {reasons}")
 
 
 def _report(runs: list["RunFolder"], table: "Table", path: Path, title: str) -> str:

@@ -1,6 +1,6 @@
 """Progress on the terminal, with the time left; plain lines where there is no terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -84,18 +84,25 @@ class GridProgress(_Bar):
 
     def __init__(self, console: Console, folders: Sequence[Path]) -> None:
         super().__init__(console, "starting", float(len(folders)))
-        self.folders = folders
+        self._fractions = dict.fromkeys(folders, 0.0)
         self._told: set[Path] = set()
 
-    def watch(self, fractions: Sequence[float]) -> None:
-        """Take note of the done fraction of each run."""
-        done = [folder for folder, f in zip(self.folders, fractions, strict=True) if f >= 1.0]
-        self.draw(f"{len(done)} of {len(self.folders)} runs", sum(fractions))
+    def of(self, folders: Sequence[Path]) -> Callable[[Sequence[float]], None]:
+        """Return what takes note of the done fraction of each of some of the runs."""
+
+        def watch(fractions: Sequence[float]) -> None:
+            self._fractions |= zip(folders, fractions, strict=True)
+            self._show()
+
+        return watch
+
+    def _show(self) -> None:
+        done = [folder for folder, fraction in self._fractions.items() if fraction >= 1.0]
+        count = len(self._fractions)
+        self.draw(f"{len(done)} of {count} runs", sum(self._fractions.values()))
         for folder in done:
             if folder not in self._told and not self.console.is_terminal:
                 self.console.print(
-                    f"{len(self._told) + 1} of {len(self.folders)}: {folder} is finished",
-                    highlight=False,
-                    soft_wrap=True,
+                    f"{len(self._told) + 1} of {count}: {folder} is finished", highlight=False, soft_wrap=True
                 )
             self._told.add(folder)

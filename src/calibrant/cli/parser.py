@@ -29,6 +29,8 @@ def parse(arguments: list[str]) -> tuple[Callable[[Options], None], Options]:
         InputError: the arguments cannot be understood.
     """
     parser, commands = _build()
+    # A field of a dataclass cannot be called "from".
+    arguments = [re.sub(r"^--decouple\.from(?=$|=)", "--decouple.from_run", text) for text in arguments]
     if not arguments:
         parser.print_help()
         raise SystemExit(2)
@@ -90,12 +92,15 @@ def _run() -> ArgumentParser:
 
 def _compare() -> ArgumentParser:
     parser = _command(
-        "Train a recipe with several losses and seeds side by side, print the table and write the report. "
-        "What is finished is skipped, what was interrupted goes on.",
-        "calibrant compare RECIPE [--losses LOSS …] [--seeds SEED …] [--FIELD VALUE …]",
+        "Train a recipe with several losses and seeds side by side, or several recipes of the same data; print "
+        "the table and write the report. What is finished is skipped, what was interrupted goes on. Recipes of "
+        "two stages that share the first train it once.",
+        "calibrant compare RECIPE … [--losses LOSS …] [--seeds SEED …] [--FIELD VALUE …]",
         "calibrant compare cifar10/ce --losses ce ls mbls:margin=6 mbls:margin=10 --seeds 0 1 2",
     )
-    parser.add_argument("recipe", type=str, help="name of a recipe (calibrant list recipes), or PATH.yaml")
+    parser.add_argument(
+        "recipes", type=str, nargs="+", help="names of recipes (calibrant list recipes), or PATH.yaml"
+    )
     parser.add_argument("--losses", type=str, nargs="+", help="losses, each as NAME or NAME:OPTION=VALUE,…")
     parser.add_argument("--seeds", type=int, nargs="+", help="seeds; those that the recipe names by default")
     parser.add_argument("--jobs", type=int, help="runs at a time; as many as cores by default, one on a GPU")

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from calibrant.cli.display import StepProgress, show
+from calibrant.training.processes import is_first
 from calibrant.training.recipe_files import folder_of, load_recipe
 
 
@@ -18,8 +19,11 @@ def execute(options: dict[str, Any]) -> None:
     from calibrant.compare.table import tabulate
     from calibrant.training.runner import run
 
-    console = Console()
-    with StepProgress(console, recipe.train.epochs) as progress:
+    # Of several processes that train together, one speaks.
+    console = Console(quiet=not is_first())
+    with StepProgress(console, recipe.epochs) as progress:
         finished = run(recipe, target, listener=progress.note)
+    if not is_first():
+        return
     show(console, tabulate([finished]))
     console.print(f"The run is in {target}.", highlight=False, soft_wrap=True)

@@ -1,14 +1,19 @@
 """What is compared: losses with options, each with every seed."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from calibrant.errors import InputError
-from calibrant.training.recipe import Recipe
-from calibrant.training.recipe_files import folder_of, load_recipe, merge
+from calibrant.training.recipe import DecoupleConfig, Recipe
+from calibrant.training.recipe_files import difference, folder_of, load_recipe, merge, to_yaml
+from calibrant.training.run_folder import RunFolder
+
+Planned = tuple[Recipe, Path]
 
 
 def parse_loss(text: str) -> dict[str, Any]:
@@ -36,32 +41,85 @@ def parse_loss(text: str) -> dict[str, Any]:
 
 
 def plan(
-    name: str,
+    names: Sequence[str],
     overrides: Mapping[str, Any],
     *,
     losses: list[str] | None = None,
     seeds: list[int] | None = None,
     root: Path = Path("runs"),
-) -> list[tuple[Recipe, Path]]:
+) -> list[Planned]:
     """Return every run of a comparison with its folder, one seed of all methods after the other.
 
     Args:
-        name: the recipe.
-        overrides: fields of it to set.
-        losses: the losses, as `parse_loss` reads them; None for those that the recipe names, or else its own.
-        seeds: the seeds; None for the recipe's.
+        names: the recipes. One of them stands for every loss that it lists, several for their own losses.
+        overrides: fields of them to set.
+        losses: the losses, as `parse_loss` reads them, instead; of the second stage where there is one.
+        seeds: the seeds; None for those of the first recipe.
         root: folder of all runs.
 
     Example:
-        >>> [str(folder) for _, folder in plan("digits", {}, losses=["ce", "mbls:margin=4"], seeds=[0])]
+        >>> [str(folder) for _, folder in plan(["digits"], {}, losses=["ce", "mbls:margin=4"], seeds=[0])]
         ['runs/digits/ce/seed0', 'runs/digits/mbls-margin=4/seed0']
     """
-    base = load_recipe(name, overrides)
-    chosen = losses or list(base.losses) or [base.train.loss.name]
+    bases = {name: load_recipe(name, overrides) for name in names}
     runs: dict[Path, Recipe] = {}
-    for seed in seeds or base.seeds:
-        for loss in chosen:
-            setting = {"train": {"loss": parse_loss(loss)}, "seed": seed}
-            recipe = load_recipe(name, merge(overrides, setting))
-            runs[folder_of(recipe, root)] = recipe
+    for seed in seeds or bases[names[0]].seeds:
+        for name, base in bases.items():
+            listed = losses or (list(base.losses) if len(bases) == 1 else [])
+            stage = "train" if base.decouple.method == "none" else "decouple"
+            settings: list[dict[str, Any]] = [{stage: {"loss": parse_loss(loss)}} for loss in listed] or [{}]
+            for setting in settings:
+                recipe = load_recipe(name, merge(merge(overrides, setting), {"seed": seed}))
+                runs[folder_of(recipe, root)] = recipe
     return [(recipe, folder) for folder, recipe in runs.items()]
+
+
+def home_of(names: Sequence[str]) -> str:
+    """Return the folder, below that of all runs, of what a comparison of recipes writes.
+
+    Example:
+        >>> home_of(["cifar10/mbls"]), home_of(["cifar10_lt/crt", "cifar10_lt/lws"]), home_of(["a", "b"])
+        ('cifar10-mbls', 'cifar10_lt', 'comparison')
+    """
+    if len(set(names)) == 1:
+        return names[0].replace("/", "-")
+    return os.path.commonpath([os.path.dirname(name) for name in names]).replace("/", "-") or "comparison"
+
+
+def share_first_stages(runs: Sequence[Planned], root: Path) -> list[list[Planned]]:
+    """Let the runs that have the same first stage take it from one run.
+
+    That run is one of the comparison itself where there is one, and else a run of its own, which is not in the
+    table. A run that has begun with a first stage of its own goes on with it.
+
+    Returns:
+        two lists: what must be finished first, and what starts from it.
+    """
+    alone = {_first_stage(recipe): folder for recipe, folder in runs if recipe.decouple.method == "none"}
+    first: dict[Path, Recipe] = {}
+    rest: list[Planned] = []
+    plain = {folder: recipe for recipe, folder in runs}
+    for recipe, folder in runs:
+        if recipe.decouple.method == "none" or recipe.decouple.from_run or _has_begun(recipe, folder):
+            rest.append((recipe, folder))
+            continue
+        key = _first_stage(recipe)
+        if key not in alone:
+            alone[key] = root / recipe.name.replace("/", "-") / "first-stage" / f"seed{recipe.seed}"
+        source = alone[key]
+        first[source] = plain.get(source) or replace(recipe, decouple=DecoupleConfig())
+        rest.append((replace(recipe, decouple=replace(recipe.decouple, from_run=str(source))), folder))
+    return [
+        [(recipe, folder) for folder, recipe in first.items()],
+        [(recipe, folder) for recipe, folder in rest if folder not in first],
+    ]
+
+
+def _first_stage(recipe: Recipe) -> str:
+    """Return everything on which the first stage of a recipe depends, as text."""
+    return to_yaml(replace(recipe, name="", decouple=DecoupleConfig(), losses={}, seeds=[], posthoc=[]))
+
+
+def _has_begun(recipe: Recipe, folder: Path) -> bool:
+    target = RunFolder(folder)
+    return target.recipe_path.is_file() and not difference(target.recipe_text(), recipe)

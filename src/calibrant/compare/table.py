@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from calibrant.compare.naming import method_names
 from calibrant.errors import InputError
 from calibrant.metrics import paired_test
 from calibrant.training.run_folder import Predictions, RunFolder
@@ -172,8 +173,7 @@ def tabulate(runs: list[RunFolder]) -> Table:
     results = [(run, run.result()) for run in runs]
     recipes = list(dict.fromkeys(result["recipe"] for _, result in results))
     groups: dict[str, dict[int, tuple[RunFolder, dict[str, Any]]]] = {}
-    for run, result in results:
-        name = result["method"] if len(recipes) == 1 else f"{result['recipe']} {result['method']}"
+    for name, (run, result) in zip(method_names([r for _, r in results]), results, strict=True):
         groups.setdefault(name, {})[result["seed"]] = (run, result)
     first = results[0][1]
     stages = [stage for stage in STAGES if all(stage in result["metrics"]["test"] for _, result in results)]

@@ -40,6 +40,8 @@ def run_all(
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs must be at least 1, not {jobs}.")
+    if not runs:
+        return {}
     jobs = min(jobs or _default_jobs(runs), len(runs))
     context = multiprocessing.get_context("spawn")
     fractions = context.Array("d", len(runs), lock=False)

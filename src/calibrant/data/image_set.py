@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from calibrant.errors import InputError
+from calibrant.metrics.definitions import Groups
 
 
 class ImageBatch(TypedDict):
@@ -64,6 +65,8 @@ class ImageTask:
         std: deviation of each channel, likewise.
         padding: zeros around an image before the random crop of the training augmentation.
         flip: whether the training augmentation mirrors half of the images.
+        groups: how the classes are grouped into many-, medium- and few-shot ones, as `metrics.evaluate` takes
+            it; None where the classes are about as large.
         note: one sentence for the reader of a result.
     """
 
@@ -75,7 +78,13 @@ class ImageTask:
     std: list[float] = field(default_factory=lambda: [255.0])
     padding: int = 4
     flip: bool = True
+    groups: Groups | None = None
     note: str = ""
+
+    @property
+    def class_counts(self) -> Tensor:
+        """(C,) number of training images of each class."""
+        return self.train.targets.bincount(minlength=len(self.class_names))
 
 
 def shuffled(count: int, seed: int) -> Tensor:

@@ -19,6 +19,7 @@ from calibrant.data.cifar import cifar10, cifar100
 from calibrant.data.image_set import ImageTask
 from calibrant.data.registry import register
 from calibrant.errors import InputError
+from calibrant.metrics.definitions import Groups
 
 Profile = Literal["exp", "step"]
 
@@ -61,7 +62,7 @@ def long_tailed_counts(num_classes: int, images: int, imbalance: float, profile:
     return counts
 
 
-def long_tailed_selection(targets: Tensor, counts: list[int], seed: int = 0) -> Tensor:
+def long_tailed_selection(targets: Tensor, counts: list[int], seed: int | np.random.RandomState = 0) -> Tensor:
     """Return the positions of the images that are kept, class after class.
 
     One generator, seeded once, shuffles the positions of each class in turn; the first `counts[k]` stay. With
@@ -70,7 +71,8 @@ def long_tailed_selection(targets: Tensor, counts: list[int], seed: int = 0) -> 
     Args:
         targets: (N,) labels.
         counts: images that each class keeps.
-        seed: seed of NumPy's legacy generator, an own one.
+        seed: seed of NumPy's legacy generator, an own one; or the generator. The published code draws the
+            shares of mixup from the same one afterwards: `generator.beta(alpha, alpha)`.
 
     Raises:
         InputError: a class has fewer images than it should keep.
@@ -82,7 +84,7 @@ def long_tailed_selection(targets: Tensor, counts: list[int], seed: int = 0) -> 
     Cao, Wei, Gaidon, Arechiga, Ma: "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
     NeurIPS 2019.
     """
-    random = np.random.RandomState(seed)
+    random = np.random.RandomState(seed) if isinstance(seed, int) else seed
     kept = []
     for label, count in enumerate(counts):
         positions = (targets == label).nonzero().flatten().numpy()
@@ -102,6 +104,7 @@ def cifar10_lt(
     imbalance: float = 100.0,
     profile: Profile = "exp",
     subset_seed: int = 0,
+    groups: Groups = "mislas",
 ) -> ImageTask:
     """CIFAR-10-LT: CIFAR-10 with a long tail, the classes by decreasing number of training images.
 
@@ -114,11 +117,13 @@ def cifar10_lt(
         imbalance: images of the first class over those of the last.
         profile: "exp" or "step".
         subset_seed: seed of the choice of the images; 0 as published.
+        groups: which classes are many, medium and few: "mislas", its fixed ranges; "counts", more than 100,
+            20 to 100 and fewer than 20 training images.
 
     The test set is CIFAR-10's own, balanced.
     """
     whole = cifar10(root, download, val=0, split_seed=split_seed)
-    return long_tailed(whole, imbalance, profile, val, split_seed, subset_seed)
+    return long_tailed(whole, imbalance, profile, val, split_seed, subset_seed, groups)
 
 
 @register("cifar100_lt")
@@ -130,6 +135,7 @@ def cifar100_lt(
     imbalance: float = 100.0,
     profile: Profile = "exp",
     subset_seed: int = 0,
+    groups: Groups = "mislas",
 ) -> ImageTask:
     """CIFAR-100-LT: CIFAR-100 with a long tail, the classes by decreasing number of training images.
 
@@ -141,15 +147,23 @@ def cifar100_lt(
         imbalance: images of the first class over those of the last.
         profile: "exp" or "step".
         subset_seed: seed of the choice of the images; 0 as published.
+        groups: which classes are many, medium and few: "mislas", its fixed ranges; "counts", more than 100,
+            20 to 100 and fewer than 20 training images.
 
     The test set is CIFAR-100's own, balanced.
     """
     whole = cifar100(root, download, val=0, split_seed=split_seed)
-    return long_tailed(whole, imbalance, profile, val, split_seed, subset_seed)
+    return long_tailed(whole, imbalance, profile, val, split_seed, subset_seed, groups)
 
 
 def long_tailed(
-    task: ImageTask, imbalance: float, profile: Profile, val: int, split_seed: int, subset_seed: int
+    task: ImageTask,
+    imbalance: float,
+    profile: Profile,
+    val: int,
+    split_seed: int,
+    subset_seed: int,
+    groups: Groups = "counts",
 ) -> ImageTask:
     """Return a task whose balanced training images are cut to a long tail; `val` of them validate.
 
@@ -170,4 +184,4 @@ def long_tailed(
     kept = rest_of.subset(long_tailed_selection(rest_of.targets, counts, subset_seed))
     note = f"long-tailed, {counts[0]:,} to {counts[-1]:,} images a class"
     said = f"{note}; {val:,} images, {each} of each class, validate" if val else f"{note}; no validation images"
-    return replace(task, train=kept, val=images.subset(held_out), note=said)
+    return replace(task, train=kept, val=images.subset(held_out), groups=groups, note=said)

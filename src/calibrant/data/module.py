@@ -1,25 +1,38 @@
 """In-memory images as a Lightning data module."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightning.pytorch import LightningDataModule
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from calibrant.data.augment import normalise, random_crop, random_flip
 from calibrant.data.image_set import ImageBatch, ImageSet, ImageTask
-from calibrant.data.order import EpochOrder, epoch_seed
+from calibrant.data.order import BatchOrder, EpochOrder, Share, epoch_seed
 
 
 @dataclass(frozen=True)
 class Loading:
-    """How a stage reads its data; the fields are those of the recipe's stage."""
+    """How a stage reads its data.
+
+    Attributes:
+        batch_size: images a step, of all processes together.
+        eval_batch_size: the same in validation and test.
+        drop_last: leave out the last, incomplete batch of an epoch.
+        augment: use the training augmentation.
+        seed: seed of the order and of the augmentation.
+        order: makes the order of the training batches of the (N,) labels; None shuffles.
+        watch_test: give the test images where a stage validates.
+    """
 
     batch_size: int = 128
     eval_batch_size: int = 500
     drop_last: bool = False
     augment: bool = True
     seed: int = 0
+    order: Callable[[Tensor], BatchOrder] | None = None
+    watch_test: bool = False
 
 
 class ImageData(LightningDataModule):
@@ -47,7 +60,7 @@ class ImageData(LightningDataModule):
     @property
     def class_counts(self) -> Tensor:
         """(C,) number of training images of each class."""
-        return self.task.train.targets.bincount(minlength=len(self.class_names))
+        return self.task.class_counts
 
     @property
     def channels(self) -> int:
@@ -60,25 +73,26 @@ class ImageData(LightningDataModule):
         return self.task.train.images.shape[2]
 
     def train_dataloader(self) -> DataLoader[ImageBatch]:
-        """Return the shuffled training batches."""
+        """Return the training batches, in the order of the epoch."""
+        return self._loader(self.task.train, self.train_order())
+
+    def train_order(self) -> BatchOrder:
+        """Return the order of the training batches."""
         o = self.loading
-        return self._loader(
-            self.task.train,
-            EpochOrder(len(self.task.train), o.batch_size, seed=o.seed, drop_last=o.drop_last),
-        )
+        if o.order is not None:
+            return o.order(self.task.train.targets)
+        return EpochOrder(len(self.task.train), o.batch_size, seed=o.seed, drop_last=o.drop_last)
 
     def val_dataloader(self) -> DataLoader[ImageBatch]:
-        """Return the validation batches."""
-        return self._loader(self.task.val, EpochOrder(len(self.task.val), self.loading.eval_batch_size))
-
-    def test_dataloader(self) -> DataLoader[ImageBatch]:
-        """Return the test batches."""
-        return self._loader(self.task.test, EpochOrder(len(self.task.test), self.loading.eval_batch_size))
+        """Return the batches that are watched in training: of validation, or of test."""
+        images = self.task.test if self.loading.watch_test else self.task.val
+        return self._loader(images, EpochOrder(len(images), self.loading.eval_batch_size))
 
     def predict_dataloader(self) -> list[DataLoader[ImageBatch]]:
         """Return the validation batches, where there are any, and the test batches."""
-        validation = [self.val_dataloader()] if len(self.task.val) else []
-        return [*validation, self.test_dataloader()]
+        splits = [images for images in (self.task.val, self.task.test) if len(images)]
+        size = self.loading.eval_batch_size
+        return [self._loader(images, EpochOrder(len(images), size)) for images in splits]
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
         """Augment, if training, and normalise."""
@@ -91,14 +105,19 @@ class ImageData(LightningDataModule):
                 images = random_flip(images, generator)
         return {**batch, "image": normalise(images, self.task.mean, self.task.std)}
 
-    def _loader(self, images: ImageSet, order: EpochOrder) -> DataLoader[ImageBatch]:
+    def _loader(self, images: ImageSet, order: BatchOrder) -> DataLoader[ImageBatch]:
+        sampler: Sampler[Tensor] = order
+        if self.trainer is not None and self.trainer.world_size > 1:
+            sampler = Share(order, self.trainer.global_rank, self.trainer.world_size)
         # A loader draws a seed for its workers even when it has none: from its own generator, not from the
         # one of the model.
-        return DataLoader(images, sampler=order, batch_size=None, generator=Generator())
+        return DataLoader(images, sampler=sampler, batch_size=None, generator=Generator())
 
     def _epoch_generator(self, images: Tensor) -> Generator:
         epoch = self.trainer.current_epoch if self.trainer else 0
         if self._generator is None or self._generator[0] != epoch:
-            seed = epoch_seed(self.loading.seed, epoch, "augmentation")
+            # Each process draws for images of its own.
+            rank = self.trainer.global_rank if self.trainer else 0
+            seed = epoch_seed(self.loading.seed, epoch, "augmentation") + rank
             self._generator = (epoch, Generator(images.device).manual_seed(seed))
         return self._generator[1]

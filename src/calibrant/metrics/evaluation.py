@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from calibrant.metrics import ranking
-from calibrant.metrics.definitions import DEFINITIONS, class_groups, recalls
+from calibrant.metrics.definitions import DEFINITIONS, Groups, class_groups, recalls
 from calibrant.metrics.equal_mass import equal_mass_bins
 from calibrant.metrics.intervals import Interval, binned_interval, mean_interval, resampled_interval, wilson
 from calibrant.metrics.rows import Inputs, checked
@@ -41,6 +41,7 @@ def evaluate(
     n_bins: int = 15,
     ignore_index: int | Iterable[int] | None = None,
     class_counts: Iterable[int] | None = None,
+    groups: Groups = "counts",
     intervals: bool = True,
     level: float = 0.95,
     seed: int = 0,
@@ -60,6 +61,7 @@ def evaluate(
         n_bins: number of bins of the binned errors.
         ignore_index: label, or labels, whose rows count nowhere.
         class_counts: (C,) number of training samples of each class.
+        groups: which classes are many, medium and few, as in `functional.group_accuracy`.
         intervals: whether to compute them; most of the time goes into them.
         level: probability that an interval covers the truth.
         seed: of the random draws behind the intervals.
@@ -76,12 +78,13 @@ def evaluate(
     rows = checked(values, target, inputs=inputs, ignore_index=ignore_index)
     state = State(_PARTS, max(values.shape[1], 2), n_bins)
     state.add(rows)
-    return evaluate_state(state, class_counts, intervals=intervals, level=level, seed=seed)
+    return evaluate_state(state, class_counts, groups, intervals=intervals, level=level, seed=seed)
 
 
 def evaluate_state(
     state: State,
     class_counts: Iterable[int] | None = None,
+    groups: Groups = "counts",
     *,
     intervals: bool = True,
     level: float = 0.95,
@@ -101,8 +104,8 @@ def evaluate_state(
         for name, value in found.items()
     }
     if class_counts is not None:
-        groups = class_groups(state.spec.num_classes, class_counts, "counts")
-        for name, group in zip(("many", "medium", "few"), groups, strict=True):
+        chosen = class_groups(state.spec.num_classes, class_counts, groups)
+        for name, group in zip(("many", "medium", "few"), chosen, strict=True):
             result[name] = _group(state, group, level if intervals else None)
     return result
 

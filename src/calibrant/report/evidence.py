@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from calibrant.compare.naming import method_names
 from calibrant.compare.table import Table, tabulate
 from calibrant.errors import InputError
 from calibrant.metrics import reliability
@@ -112,7 +113,7 @@ class Comparison:
     """Everything that a report says, by method.
 
     Attributes:
-        recipe: name of the recipe that all runs share.
+        recipe: name of the recipe, or of the recipes.
         data: name, sizes and class counts of the data, as in `result.json`.
         methods: in the order of the table.
         table: the table of the comparison.
@@ -143,11 +144,11 @@ def gather(runs: Sequence[RunFolder], table: Table | None = None) -> Comparison:
     """Read the runs of a comparison.
 
     Args:
-        runs: runs of one recipe on the same data; unfinished ones are left out and mentioned.
+        runs: runs on the same data; unfinished ones are left out and mentioned.
         table: their table, made already.
 
     Raises:
-        InputError: no finished run, runs of different recipes, data or test samples, the same run twice, or a
+        InputError: no finished run, runs of different data or test samples, the same run twice, or a
             file that cannot be read.
     """
     notices = [f"{run.path} is not finished and is left out." for run in runs if not run.finished]
@@ -163,7 +164,7 @@ def gather(runs: Sequence[RunFolder], table: Table | None = None) -> Comparison:
     notices += _doubts(methods)
     table = table or tabulate(finished)
     return Comparison(
-        recipe=printable(str(results[0]["recipe"])),
+        recipe=printable(", ".join(dict.fromkeys(str(result["recipe"]) for result in results))),
         data=results[0]["data"],
         methods=methods,
         table=replace(table, rows=[replace(row, method=printable(row.method)) for row in table.rows]),
@@ -201,11 +202,6 @@ def _same(runs: Sequence[RunFolder], results: Sequence[dict[str, Any]]) -> None:
     """Refuse runs that cannot stand in one table."""
     first = results[0]
     for run, result in zip(runs, results, strict=True):
-        if result["recipe"] != first["recipe"]:
-            raise InputError(
-                f"{runs[0].path} is of recipe {first['recipe']!r} and {run.path} of {result['recipe']!r}: "
-                "report the runs of one recipe at a time."
-            )
         for key in ("name", "train", "val", "test", "classes", "class_counts"):
             if result["data"].get(key) != first["data"].get(key):
                 raise InputError(
@@ -223,13 +219,11 @@ def _short(value: object) -> str:
 def _grouped(runs: Sequence[RunFolder], results: Sequence[dict[str, Any]]) -> list[Method]:
     """Group by method, in the order in which the methods first appear, each by seed."""
     groups: dict[str, dict[int, tuple[RunFolder, dict[str, Any]]]] = {}
-    for run, result in zip(runs, results, strict=True):
-        group = groups.setdefault(printable(str(result["method"])), {})
+    for name, run, result in zip(method_names(results), runs, results, strict=True):
+        group = groups.setdefault(printable(name), {})
         seed = int(result["seed"])
         if seed in group:
-            raise InputError(
-                f"{group[seed][0].path} and {run.path} are both {result['method']!r} with seed {seed}."
-            )
+            raise InputError(f"{group[seed][0].path} and {run.path} are both {name!r} with seed {seed}.")
         group[seed] = (run, result)
     return [
         Method(name, [group[s][0] for s in sorted(group)], [group[s][1] for s in sorted(group)])

@@ -74,9 +74,13 @@ class History(Checkpoint):
         values = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if validated or not name.startswith("val_")
+            if validated or not name.startswith(("val_", "test_"))
         }
         self.rows.append({"epoch": trainer.current_epoch, **values})
+        if trainer.is_global_zero:
+            self._write()
+
+    def _write(self) -> None:
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, names)
@@ -93,7 +97,7 @@ class History(Checkpoint):
 
 
 class Checkpoints(Checkpoint):
-    """Writes the last state, and the weights with the best accuracy on validation.
+    """Writes the last state, and the weights with the best accuracy on the images that are watched.
 
     Args:
         last: file of the last state.
@@ -107,12 +111,14 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is due; the best first, so that the last state knows of it."""
+        assert isinstance(pl_module, TrainingModule)
         epoch = trainer.current_epoch + 1
-        accuracy = float(trainer.callback_metrics.get("val_accuracy", -1.0))
+        accuracy = float(trainer.callback_metrics.get(f"{pl_module.watched}_accuracy", -1.0))
         if self.best is not None and accuracy > self.best_accuracy:
             self.best_accuracy = accuracy
-            with replacing(self.best) as temporary:
-                torch.save(pl_module.state_dict(), temporary)
+            if trainer.is_global_zero:
+                with replacing(self.best) as temporary:
+                    torch.save(pl_module.state_dict(), temporary)
         if epoch % self.every == 0 or epoch == trainer.max_epochs:
             trainer.save_checkpoint(self.last)
 

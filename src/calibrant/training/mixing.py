@@ -15,23 +15,21 @@ class Mixer:
     Args:
         config: how; not "none".
         seed: seed of the run.
-        class_counts: (C,) training images of each class; needed by Remix.
+        class_counts: (C,) training images of each class, which Remix compares.
 
     Raises:
-        InputError: Remix without counts, an alpha that is not above 0.
+        InputError: an alpha that is not above 0.
 
     Example:
-        >>> mixer = Mixer(MixConfig("mixup", alpha=1.0), seed=0)
+        >>> mixer = Mixer(MixConfig("mixup"), seed=0, class_counts=torch.ones(4))
         >>> images, pair = mixer.mix(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 3]), epoch=0)
         >>> images.shape, sorted(pair.b.tolist())
         (torch.Size([4, 3, 8, 8]), [0, 1, 2, 3])
     """
 
-    def __init__(self, config: MixConfig, seed: int, class_counts: Tensor | None = None) -> None:
+    def __init__(self, config: MixConfig, seed: int, class_counts: Tensor) -> None:
         if config.alpha <= 0:
             raise InputError(f"train.mix.alpha must be above 0, not {config.alpha}; 'none' mixes nothing.")
-        if config.name == "remix" and class_counts is None:
-            raise InputError("Remix compares the classes by their size: give class_counts.")
         self.config, self.seed, self.class_counts = config, seed, class_counts
         self._epoch, self._generator = -1, Generator()
 
@@ -45,7 +43,6 @@ class Mixer:
         mixed, pair = mixup(images, target, lam, order)
         if self.config.name == "mixup":
             return mixed, pair
-        assert self.class_counts is not None
         shares = remix_lambda(
             self.class_counts, pair.a, pair.b, lam, kappa=self.config.kappa, tau=self.config.tau
         )

@@ -1,23 +1,30 @@
 """A network and a loss as a Lightning module."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torchmetrics import MetricCollection
 
 from calibrant.data import ImageBatch
 from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
+from calibrant.losses.class_balanced import effective_number_weights
 from calibrant.losses.mixing import mixed_loss
-from calibrant.metrics import functional as metrics
+from calibrant.losses.multipliers import sum_over_processes
+from calibrant.metrics import modules as metrics
 from calibrant.models import Network
 from calibrant.training.mixing import Mixer
 from calibrant.training.recipe import OptimizerConfig, StageConfig
 from calibrant.training.schedules import rate_factor
+
+#: What is measured once an epoch.
+WATCHED = {"accuracy": metrics.Accuracy, "ece": metrics.ECE, "nll": metrics.NLL}
 
 
 class TrainingModule(LightningModule):
@@ -25,7 +32,7 @@ class TrainingModule(LightningModule):
 
     Everything random in an epoch (dropout, a sampled loss) comes from the seed and the epoch alone. Logged
     once an epoch: `train_loss`, `train_<term>` for each part of the loss, `lr`, and where there was a
-    validation `val_accuracy`, `val_ece` and `val_nll`.
+    validation `val_accuracy`, `val_ece` and `val_nll` (`test_…` where the stage selects on test).
 
     Args:
         network: the network.
@@ -33,7 +40,7 @@ class TrainingModule(LightningModule):
         stage: optimizer, schedule, length.
         seed: seed of the run.
         channels_last: whether images are brought into that memory layout.
-        class_counts: (C,) training images of each class; Remix needs them.
+        class_counts: (C,) training images of each class.
     """
 
     def __init__(
@@ -44,7 +51,7 @@ class TrainingModule(LightningModule):
         *,
         seed: int = 0,
         channels_last: bool = False,
-        class_counts: Tensor | None = None,
+        class_counts: Tensor,
     ) -> None:
         super().__init__()
         self.network, self.loss, self.stage, self.seed = network, loss, stage, seed
@@ -56,24 +63,33 @@ class TrainingModule(LightningModule):
                 f"{type(loss).__name__} learns from each image by itself, which train.mix.name "
                 f"{stage.mix.name!r} mixes with another; set it to 'none'."
             )
+        self._counts = class_counts
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
         self._first_bad: Tensor | None = None
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self.watched = "test" if stage.select == "test_best" else "val"
+        self.watch = MetricCollection(
+            {name: metric(inputs="logits", num_classes=len(class_counts)) for name, metric in WATCHED.items()},
+            prefix=f"{self.watched}_",
+        )
 
     @property
     def learns_from_validation(self) -> bool:
         """Whether the loss keeps state that it updates from validation batches."""
-        return type(self.loss).observe is not Loss.observe and not self.loss.needs_index
+        return type(self.loss).observe is not Loss.observe and "validation" in self.loss.observes
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
         logits: Tensor = self.network(images.contiguous(memory_format=self.layout))
         return logits
 
+    def trained(self) -> list[nn.Parameter] | list[dict[str, Any]]:
+        """Return what the optimizer moves: parameters, or groups with rates of their own."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Return the stage's optimizer and schedule."""
-        optimizer = make_optimizer(self, self.stage.optimizer)
+        optimizer = make_optimizer(self.trained(), self.stage.optimizer)
         schedule = LambdaLR(optimizer, lambda e: rate_factor(self.stage.schedule, e, self.stage.epochs))
         return [optimizer], [schedule]
 
@@ -81,6 +97,9 @@ class TrainingModule(LightningModule):
         # Not the hook of that name, which Lightning leaves out when it resumes.
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch, "step"))
         self._sums, self._steps, self._first_bad = {}, 0, None
+        if self.stage.reweight_from is not None and self.current_epoch >= self.stage.reweight_from:
+            weights = effective_number_weights(self._counts, self.stage.reweight_beta)
+            self.loss.weight = weights.float().to(self.device)
         self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
@@ -102,34 +121,30 @@ class TrainingModule(LightningModule):
         index = batch["id"] if self.loss.needs_index else None
         logits = self(images)
         loss: Tensor = self.loss(logits, target, index=index)
-        if self.loss.needs_index:
+        if "train" in self.loss.observes:
             self.loss.observe(logits.detach(), target, index=index)
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch."""
         self._refuse_bad()
-        means = {f"train_{name}": total / self._steps for name, total in self._sums.items()}
+        sums = {name: total.clone() for name, total in self._sums.items()}
+        steps = torch.tensor(float(self._steps), dtype=torch.float64, device=self.device)
+        sum_over_processes(*sums.values(), steps)
+        means = {f"train_{name}": total / steps for name, total in sums.items()}
         self.log_dict({**means, "lr": torch.tensor(self._rate, dtype=torch.float64)})
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Gather the predictions, and show them to a loss that learns."""
+        """Measure the predictions, and show them to a loss that learns."""
         logits = self(batch["image"]).float()
-        if not self.loss.needs_index:
+        if self.learns_from_validation:
             self.loss.observe(logits, batch["target"])
-        self._seen.append((logits, batch["target"]))
+        self.watch.update(logits, batch["target"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracy, calibration and likelihood."""
-        logits, target = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
-        self._seen = []
-        self.log_dict(
-            {
-                "val_accuracy": metrics.accuracy(logits, target, inputs="logits"),
-                "val_ece": metrics.ece(logits, target, inputs="logits"),
-                "val_nll": metrics.nll(logits, target, inputs="logits"),
-            }
-        )
+        """Log accuracy, calibration and likelihood, over all processes."""
+        self.log_dict(self.watch.compute())
+        self.watch.reset()
 
     def predict_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Return logits, targets and ids, on the CPU."""
@@ -150,20 +165,26 @@ class TrainingModule(LightningModule):
         if self._first_bad is None:
             self._first_bad = torch.full_like(loss, -1.0)
         self._first_bad = torch.where(finite | (self._first_bad >= 0), self._first_bad, float(batch_idx))
-        if loss.device.type == "cpu" and not finite:
+        if loss.device.type == "cpu" and not finite and self.trainer.world_size == 1:
             self._refuse_bad()
 
     def _refuse_bad(self) -> None:
-        if self._first_bad is not None and self._first_bad >= 0:
+        if self._first_bad is None:
+            return
+        # All processes stop, or none: one that waits for the others would wait for ever.
+        bad = (self._first_bad >= 0).double()
+        sum_over_processes(bad)
+        if bad > 0:
             raise InputError(
                 f"The loss is no longer finite in epoch {self.current_epoch}, batch {int(self._first_bad)}; "
                 "lower train.optimizer.lr, or clip the gradient with train.clip."
             )
 
 
-def make_optimizer(module: LightningModule, config: OptimizerConfig) -> Optimizer:
-    """Build the optimizer of every parameter that is trained."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
+def make_optimizer(
+    parameters: Iterable[nn.Parameter] | list[dict[str, Any]], config: OptimizerConfig
+) -> Optimizer:
+    """Build the optimizer of parameters, or of groups of them."""
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.name == "sgd":
         return SGD(parameters, momentum=config.momentum, nesterov=config.nesterov, **common)

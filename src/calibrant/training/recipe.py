@@ -38,10 +38,13 @@ class ModelConfig:
     Args:
         name: name of the network; `calibrant list models` shows all, `timm:NAME` and `torchvision:NAME` take
             one from there.
+        head: "linear", the network's own classifier; "cosine", that of LDAM, whose features and weights have
+            length 1.
         args: options of the network itself.
     """
 
     name: str = "digits_cnn"
+    head: Literal["linear", "cosine"] = "linear"
     args: dict[str, Any] = field(default_factory=dict)
 
 
@@ -121,6 +124,26 @@ class MixConfig:
 
 
 @dataclass
+class SamplerConfig:
+    """Which images an epoch visits.
+
+    Args:
+        name: "shuffle", each image once; "class_balanced", the classes in turn, `per_class` images of each at a
+            time; "inverse_frequency" and "effective_number", draws with replacement in which an image weighs
+            one over its class's number of images, plain or effective.
+        per_class: of "class_balanced".
+        beta: of "effective_number".
+        extra_batches: batches of an epoch beyond those of one pass over the training images; the second stage
+            of the code of MiSLAS has one.
+    """
+
+    name: Literal["shuffle", "class_balanced", "inverse_frequency", "effective_number"] = "shuffle"
+    per_class: int = 4
+    beta: float = 0.9999
+    extra_batches: int = 0
+
+
+@dataclass
 class StageConfig:
     """One stage of training.
 
@@ -128,7 +151,11 @@ class StageConfig:
         loss: what is minimised.
         optimizer: how the weights are moved.
         schedule: how the learning rate changes.
+        sampler: which images an epoch visits.
         mix: whether images are mixed in pairs.
+        reweight_from: 0-based epoch from which the loss weighs the classes by their effective numbers of
+            images ("deferred re-weighting", DRW); null for never.
+        reweight_beta: beta of those numbers.
         epochs: passes over the training data.
         batch_size: images a step.
         drop_last: leave out the last, incomplete batch of an epoch.
@@ -136,21 +163,53 @@ class StageConfig:
         clip: largest norm of the gradient, over all parameters; null for no limit.
         validate_every: epochs from one validation to the next; a loss that learns from validation, such as
             "cals", gets one every epoch.
-        select: which weights are kept: those of the "last" epoch, or those of the "best" accuracy on
-            validation (the first of equals).
+        select: which weights are kept: those of the "last" epoch; those of the "best" accuracy on validation
+            (the first of equals); or, as some published code does, those of the best accuracy on test,
+            "test_best": results and tables then say so.
     """
 
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
     mix: MixConfig = field(default_factory=MixConfig)
+    reweight_from: int | None = None
+    reweight_beta: float = 0.9999
     epochs: int = 100
     batch_size: int = 128
     drop_last: bool = False
     augment: bool = True
     clip: float | None = None
     validate_every: int = 1
-    select: Literal["last", "best"] = "last"
+    select: Literal["last", "best", "test_best"] = "last"
+
+
+@dataclass
+class DecoupleConfig(StageConfig):
+    """The second of two stages: the features stay, the classifier is trained anew or goes on.
+
+    Args:
+        method: "none", no second stage; "crt", a fresh linear classifier; "lws", a learned scale of each class
+            on the fixed classifier; "mislas", that scale, and the classifier with it at `lr_factor` times the
+            rate; "tau_norm", the rows of the classifier divided by their lengths to the power `tau`, without
+            any training.
+        from_run: folder of a run whose first stage serves; null to train the first stage in this run.
+            `--decouple.from` on the command line, `from` in a file.
+        shift_bn: let the running statistics of batch norm go on moving on the images of this stage; its scale
+            and offset stay.
+        lr_factor: the classifier's rate over that of its scale.
+        tau: of "tau_norm".
+    """
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    schedule: ScheduleConfig = field(default_factory=lambda: ScheduleConfig("cosine"))
+    sampler: SamplerConfig = field(default_factory=lambda: SamplerConfig("class_balanced"))
+    epochs: int = 10
+    method: Literal["none", "crt", "lws", "mislas", "tau_norm"] = "none"
+    from_run: str | None = None
+    shift_bn: bool = False
+    lr_factor: float = 1.0
+    tau: float = 1.0
 
 
 @dataclass
@@ -159,6 +218,8 @@ class TrainerConfig:
 
     Args:
         accelerator: "auto" takes a GPU where there is one.
+        devices: processes that share the training, each with a device of its own; every batch is divided
+            between them.
         precision: "bf16-mixed" computes the network in bfloat16; losses and logits stay in float32.
         channels_last: keep images and convolutions in the memory layout that is fast in bfloat16.
         compile: compile the network with `torch.compile`: a minute at the start, faster steps.
@@ -168,6 +229,7 @@ class TrainerConfig:
     """
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     channels_last: bool = False
     compile: bool = False
@@ -184,11 +246,12 @@ class Recipe:
         name: name of the recipe, from its file.
         data: the data.
         model: the network.
-        train: the training stage.
-        posthoc: calibrators that are fitted on validation after training.
+        train: the training stage, or the first of two.
+        decouple: the second stage, of the methods that have one.
+        posthoc: calibrators that are fitted on validation after training, where there are validation images.
         trainer: on what it runs.
         seed: seed of the initial weights, of the order of the images and of everything else that is random.
-        losses: the options that each loss takes on these data; `train.loss.args` goes before them.
+        losses: the options that each loss takes on these data; a stage's `loss.args` go before them.
             `calibrant compare` runs these losses, in this order, when none are named.
         seeds: the seeds that `calibrant compare` runs when none are named.
     """
@@ -197,6 +260,7 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: StageConfig = field(default_factory=StageConfig)
+    decouple: DecoupleConfig = field(default_factory=DecoupleConfig)
     posthoc: list[Literal["temperature"]] = field(default_factory=lambda: ["temperature"])
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     seed: int = 0
@@ -204,9 +268,20 @@ class Recipe:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
 
     @property
+    def last_stage(self) -> StageConfig:
+        """The stage whose loss a comparison varies."""
+        return self.train if self.decouple.method == "none" else self.decouple
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages that are trained in the run."""
+        first = self.train.epochs if self.decouple.from_run is None else 0
+        return first + (self.decouple.epochs if self.decouple.method not in ("none", "tau_norm") else 0)
+
+    @property
     def method(self) -> str:
         """What the run is called in a comparison: the loss, with options that the recipe does not give."""
-        usual = self.losses.get(self.train.loss.name, {})
-        options = self.train.loss.args.items()
-        said = ",".join(f"{key}={value}" for key, value in options if usual.get(key, ...) != value)
-        return f"{self.train.loss.name}:{said}" if said else self.train.loss.name
+        loss = self.last_stage.loss
+        usual = self.losses.get(loss.name, {})
+        said = ",".join(f"{key}={value}" for key, value in loss.args.items() if usual.get(key, ...) != value)
+        return f"{loss.name}:{said}" if said else loss.name

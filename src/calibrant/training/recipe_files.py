@@ -21,6 +21,10 @@ POSITIVE = (
     "train.epochs",
     "train.batch_size",
     "train.validate_every",
+    "decouple.epochs",
+    "decouple.batch_size",
+    "decouple.validate_every",
+    "trainer.devices",
     "trainer.checkpoint_every",
     "trainer.eval_batch_size",
 )
@@ -66,6 +70,9 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
     path = _find(name)
     tree = _read(path)
     tree.setdefault("name", _name_of(path))
+    second = tree.get("decouple")
+    if isinstance(second, dict) and "from" in second:
+        second["from_run"] = second.pop("from")
     return build_recipe(merge(tree, overrides or {}), source=name)
 
 
@@ -78,8 +85,8 @@ def build_recipe(tree: Tree, source: str = "the recipe") -> Recipe:
     except ArgumentError as error:
         raise InputError(f"In {source}: {one_line(str(error))}") from None
     _check_values(recipe)
-    loss = recipe.train.loss
-    loss.args = recipe.losses.get(loss.name, {}) | loss.args
+    for stage in (recipe.train, recipe.decouple):
+        stage.loss.args = recipe.losses.get(stage.loss.name, {}) | stage.loss.args
     return recipe
 
 

@@ -8,13 +8,29 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from calibrant.errors import InputError
 from calibrant.training.files import replacing, write_text
 
 Split = Literal["val", "test"]
+StageName = Literal["train", "decouple"]
+
+
+@dataclass(frozen=True)
+class StageFiles:
+    """The files of one stage of a run.
+
+    Attributes:
+        checkpoint: the last state.
+        history: the table of the epochs.
+        weights: the network after the stage.
+    """
+
+    checkpoint: Path
+    history: Path
+    weights: Path
 
 
 @dataclass(frozen=True)
@@ -39,8 +55,9 @@ class RunFolder:
 
     ======================================== ==================================================
     `recipe.yaml`                            the resolved recipe, replayable
-    `checkpoints/last.ckpt`                  where a killed run goes on
-    `metrics.csv`                            one row an epoch
+    `checkpoints/last.ckpt`                  where a killed run goes on; `decouple.ckpt`, in its second stage
+    `metrics.csv`                            one row an epoch; `metrics-decouple.csv`, of the second stage
+    `weights/{train,decouple}.safetensors`   the network after a stage; its presence ends the stage
     `predictions/{val,test}.safetensors`     logits, targets, ids
     `result.json`                            every metric; written last: its presence ends the run
     ======================================== ==================================================
@@ -78,6 +95,14 @@ class RunFolder:
     def history_path(self) -> Path:
         """The table of the epochs."""
         return self.path / "metrics.csv"
+
+    def stage(self, name: StageName) -> StageFiles:
+        """Return the files of a stage."""
+        weights = self.path / "weights" / f"{name}.safetensors"
+        if name == "train":
+            return StageFiles(self.checkpoint_path, self.history_path, weights)
+        checkpoint = self.checkpoint_path.with_name(f"{name}.ckpt")
+        return StageFiles(checkpoint, self.path / f"metrics-{name}.csv", weights)
 
     @property
     def result_path(self) -> Path:
@@ -135,6 +160,31 @@ class RunFolder:
             rows = list(csv.DictReader(file))
         names = rows[0].keys() if rows else ()
         return {name: [_number(row[name]) for row in rows] for name in names}
+
+    def read_weights(self, stage: StageName) -> dict[str, Tensor]:
+        """Return the state of the network after a stage; raises `InputError` when missing or damaged."""
+        path = self.stage(stage).weights
+        if not path.is_file():
+            raise InputError(f"{self.path} holds no {path.relative_to(self.path)}: that stage is not finished.")
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise InputError(f"{path} is damaged ({error}); delete it and run again.") from None
+
+    def write_weights(self, stage: StageName, state: dict[str, Tensor], seconds: float) -> None:
+        """Write the state of the network and the time that the stage took, and thereby finish the stage."""
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+        with replacing(self.stage(stage).weights) as temporary:
+            save_file(tensors, temporary, metadata={"seconds": repr(seconds)})
+
+    def seconds(self) -> float:
+        """Return the wall-clock time of the stages that are finished, without interruptions."""
+        total = 0.0
+        for path in (self.stage("train").weights, self.stage("decouple").weights):
+            if path.is_file():
+                with safe_open(path, framework="pt") as file:
+                    total += float((file.metadata() or {})["seconds"])
+        return total
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write `result.json`, and thereby finish the run."""

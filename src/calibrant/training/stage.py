@@ -2,14 +2,25 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from calibrant.data import ImageData, Loading
+from calibrant.data.order import BatchOrder
+from calibrant.data.samplers import (
+    ClassBalancedOrder,
+    WeightedOrder,
+    balanced_length,
+    effective_number,
+    inverse_frequency,
+)
 from calibrant.errors import InputError
 from calibrant.training.callbacks import (
     Checkpoints,
@@ -22,7 +33,7 @@ from calibrant.training.callbacks import (
 )
 from calibrant.training.module import TrainingModule
 from calibrant.training.recipe import StageConfig, TrainerConfig
-from calibrant.training.run_folder import Predictions, Split
+from calibrant.training.run_folder import Predictions, Split, StageFiles
 
 
 class Stage:
@@ -32,8 +43,7 @@ class Stage:
         module: what is trained; it holds the stage's configuration.
         data: what it is trained on.
         config: on what it runs.
-        checkpoint: file of the last state; a stage that finds it goes on from there.
-        history: CSV file, one row an epoch.
+        files: where the last state, from which the stage goes on, and the table of the epochs are.
         listener: told of the progress.
     """
 
@@ -42,55 +52,58 @@ class Stage:
         module: TrainingModule,
         data: ImageData,
         config: TrainerConfig,
-        *,
-        checkpoint: Path,
-        history: Path,
+        files: StageFiles,
         listener: Listener | None = None,
     ) -> None:
-        self.module, self.data, self.checkpoint = module, data, checkpoint
+        self.module, self.data, self.checkpoint = module, data, files.checkpoint
+        self.config, self.stage = config, module.stage
         if config.compile:
             module.network.compile(dynamic=False)
-        self.config, self.stage = config, module.stage
-        self.history = History(history)
-        best = checkpoint.with_name(f"{checkpoint.stem}-best.ckpt") if self.stage.select == "best" else None
-        self._checkpoints = Checkpoints(checkpoint, config.checkpoint_every, best)
-        callbacks: list[Callback] = [LossProtocol(), self.history, self._checkpoints]
         data.loading = loading(self.stage, config, module.seed)
         self._refuse_impossible()
-        every = self.stage.validate_every
+        self.history = History(files.history)
+        best = self.checkpoint.with_name(f"{self.checkpoint.stem}-best.ckpt")
+        self._checkpoints = Checkpoints(
+            self.checkpoint, config.checkpoint_every, None if self.stage.select == "last" else best
+        )
+        callbacks: list[Callback] = [LossProtocol(), self.history, self._checkpoints]
+        every = 1 if module.learns_from_validation else self.stage.validate_every
         with quiet():
             self._trainer = Trainer(
-                accelerator="gpu" if config.accelerator == "cuda" else config.accelerator,
-                devices=1,
-                precision=config.precision,
+                **_hardware(config),
+                devices=config.devices,
+                strategy=_together(module) if config.devices > 1 else "auto",
+                # Every batch is divided between the processes where it is drawn.
+                use_distributed_sampler=False,
                 max_epochs=self.stage.epochs,
                 gradient_clip_val=self.stage.clip,
-                limit_val_batches=1.0 if self._validates else 0,
-                check_val_every_n_epoch=1 if module.learns_from_validation else min(every, self.stage.epochs),
+                limit_val_batches=1.0 if self._watches else 0,
+                check_val_every_n_epoch=min(every, self.stage.epochs),
                 callbacks=callbacks + ([Listen(listener)] if listener else []),
                 plugins=[WholeCheckpointIO()],
-                num_sanity_val_steps=0,
-                logger=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                default_root_dir=checkpoint.parent,
+                default_root_dir=self.checkpoint.parent,
             )
 
     @property
-    def _validates(self) -> bool:
-        return len(self.data.task.val) > 0
+    def _watches(self) -> bool:
+        return self.module.watched == "test" or len(self.data.task.val) > 0
 
     def _refuse_impossible(self) -> None:
         if self.config.accelerator == "cuda" and not torch.cuda.is_available():
             raise InputError(
                 "trainer.accelerator is 'cuda' but PyTorch sees no GPU; set it to 'auto' or 'cpu'."
             )
-        if len(self.data.train_dataloader()) == 0:
+        if len(self.data.train_order()) == 0:
             raise InputError(
                 f"{len(self.data.task.train)} training images make no whole batch of {self.stage.batch_size}; "
                 "lower train.batch_size, or set train.drop_last to false."
             )
-        if self._validates:
+        if self.module.watched == "test" and self.module.learns_from_validation:
+            raise InputError(
+                f"The loss {self.stage.loss.name!r} learns from the images that are watched, and select "
+                "'test_best' makes those the test images: choose 'best' or 'last'."
+            )
+        if self._watches:
             return
         for needs, what in (
             (self.stage.select == "best", "train.select 'best' chooses"),
@@ -111,16 +124,27 @@ class Stage:
         if self._checkpoints.best is not None:
             self.module.load_state_dict(read_checkpoint(self._checkpoints.best))
 
-    def predict(self) -> dict[Split, Predictions]:
-        """Return the predictions on the test images, and on those of validation where there are any."""
-        with quiet(), repeatable():
-            batches = self._trainer.predict(self.module, datamodule=self.data) or []
-        splits: list[Split] = ["val", "test"] if self._validates else ["test"]
-        joined = {}
-        for split, parts in zip(splits, batches if self._validates else [batches], strict=True):
-            columns = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-            joined[split] = Predictions(**columns, class_names=self.data.class_names)
-        return joined
+
+def predict(module: TrainingModule, data: ImageData, config: TrainerConfig) -> dict[Split, Predictions]:
+    """Return the predictions on the test images, and on those of validation where there are any.
+
+    One process makes them, so that each image comes once.
+    """
+    with quiet(), repeatable():
+        trainer = Trainer(**_hardware(config), devices=1)
+        batches = trainer.predict(module, datamodule=data) or []
+    splits: list[Split] = ["val", "test"] if len(data.task.val) else ["test"]
+    joined = {}
+    for split, parts in zip(splits, batches if len(splits) > 1 else [batches], strict=True):
+        columns = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        joined[split] = Predictions(**columns, class_names=data.class_names)
+    return joined
+
+
+def count_steps(stage: StageConfig, data: ImageData, config: TrainerConfig) -> int:
+    """Return the steps of a whole stage."""
+    data.loading = loading(stage, config, 0)
+    return len(data.train_order()) * stage.epochs
 
 
 def loading(stage: StageConfig, config: TrainerConfig, seed: int) -> Loading:
@@ -131,7 +155,51 @@ def loading(stage: StageConfig, config: TrainerConfig, seed: int) -> Loading:
         drop_last=stage.drop_last,
         augment=stage.augment,
         seed=seed,
+        order=_order(stage, seed),
+        watch_test=stage.select == "test_best",
     )
+
+
+def _order(stage: StageConfig, seed: int) -> Callable[[Tensor], BatchOrder] | None:
+    """Return what makes the order of the batches of the labels; None for a shuffle."""
+    config, size = stage.sampler, stage.batch_size
+    if config.name == "shuffle" and not config.extra_batches:
+        return None
+    if config.name == "shuffle":
+        raise InputError("A shuffle visits each image once: extra_batches must be 0 for it.")
+
+    def make(targets: Tensor) -> BatchOrder:
+        length = balanced_length(len(targets), size) + config.extra_batches * size
+        if config.name == "class_balanced":
+            return ClassBalancedOrder(targets, length, size, seed, per_class=config.per_class)
+        weights = (
+            inverse_frequency(targets)
+            if config.name == "inverse_frequency"
+            else effective_number(targets, config.beta)
+        )
+        return WeightedOrder(weights, length, size, seed)
+
+    return make
+
+
+def _hardware(config: TrainerConfig) -> dict[str, Any]:
+    return {
+        "accelerator": "gpu" if config.accelerator == "cuda" else config.accelerator,
+        "precision": config.precision,
+        "num_sanity_val_steps": 0,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+
+
+def _together(module: TrainingModule) -> DDPStrategy:
+    # What a loss learns is added up over the processes by the loss itself; a broadcast before each step would
+    # put the first process's part in the place of all others.
+    mine = [f"loss.{name}" for name, _ in module.loss.named_buffers()]
+    ignore: Callable[..., None] = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+    ignore(module, mine)
+    return DDPStrategy(find_unused_parameters=False)
 
 
 @contextmanager

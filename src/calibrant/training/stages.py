@@ -1,0 +1,163 @@
+"""The stages of a run: each is trained, gone on with, or read when it is finished."""
+
+from dataclasses import asdict
+
+import torch
+
+from calibrant import data, losses, models
+from calibrant.data.order import epoch_seed
+from calibrant.errors import InputError
+from calibrant.losses import Loss
+from calibrant.models import Network
+from calibrant.training.callbacks import Listener
+from calibrant.training.decouple import DecoupledModule, replace_head, use_cosines
+from calibrant.training.module import TrainingModule
+from calibrant.training.processes import is_first, wait_for_all
+from calibrant.training.recipe import Recipe, StageConfig
+from calibrant.training.recipe_files import load_recipe
+from calibrant.training.run_folder import RunFolder, StageName
+from calibrant.training.stage import Stage, count_steps
+
+
+def train(
+    recipe: Recipe, target: RunFolder, images: data.ImageData, listener: Listener | None = None
+) -> TrainingModule:
+    """Train what is not finished of a recipe's stages; return the module with the final weights.
+
+    Raises:
+        InputError: a stage that cannot be trained, or a first stage of another run that does not fit.
+    """
+    second = recipe.decouple
+    progress = _Progress(recipe, images, listener)
+    module = build(recipe, images)
+    if second.from_run is None:
+        _finish("train", module, recipe, target, images, progress)
+        source = target
+    else:
+        source = RunFolder(second.from_run)
+        _refuse_misfit(source, recipe)
+    if second.method == "none":
+        return module
+    module.network.load_state_dict(source.read_weights("train"))
+    module = build_second(recipe, images, module.network)
+    _finish("decouple", module, recipe, target, images, progress)
+    return module
+
+
+def build(recipe: Recipe, images: data.ImageData) -> TrainingModule:
+    """Build the network and the loss of a recipe; the initial weights come from its seed.
+
+    Raises:
+        InputError: a name or an option that is not there.
+    """
+    torch.manual_seed(recipe.seed)
+    network = models.create(
+        recipe.model.name,
+        num_classes=len(images.class_names),
+        in_channels=images.channels,
+        **recipe.model.args,
+    )
+    loss = _loss(recipe.train, images)
+    if recipe.model.head == "cosine":
+        use_cosines(network, getattr(loss, "scale", 1.0))
+    return TrainingModule(
+        network,
+        loss,
+        recipe.train,
+        seed=recipe.seed,
+        channels_last=recipe.trainer.channels_last,
+        class_counts=images.class_counts,
+    )
+
+
+def build_second(recipe: Recipe, images: data.ImageData, network: Network) -> DecoupledModule:
+    """Put the classifier of the second stage on a network, and build its loss.
+
+    Raises:
+        InputError: a network that has no linear classifier, a name or an option that is not there.
+    """
+    torch.manual_seed(epoch_seed(recipe.seed, 0, "decouple"))
+    replace_head(network, recipe.decouple)
+    return DecoupledModule(
+        network,
+        _loss(recipe.decouple, images),
+        recipe.decouple,
+        seed=epoch_seed(recipe.seed, 1, "decouple"),
+        channels_last=recipe.trainer.channels_last,
+        class_counts=images.class_counts,
+    )
+
+
+def _loss(stage: StageConfig, images: data.ImageData) -> Loss:
+    return losses.create(
+        stage.loss.name,
+        num_classes=len(images.class_names),
+        class_counts=images.class_counts,
+        num_samples=len(images.task.train),
+        **stage.loss.args,
+    )
+
+
+class _Progress:
+    """Tells a listener how far the stages together are."""
+
+    def __init__(self, recipe: Recipe, images: data.ImageData, listener: Listener | None) -> None:
+        self.listener = listener
+        stages: dict[StageName, StageConfig] = {}
+        if recipe.decouple.from_run is None:
+            stages["train"] = recipe.train
+        if recipe.decouple.method not in ("none", "tau_norm"):
+            stages["decouple"] = recipe.decouple
+        self.steps = {name: count_steps(stage, images, recipe.trainer) for name, stage in stages.items()}
+        self.epochs = {name: stage.epochs for name, stage in stages.items()}
+
+    def of(self, name: StageName) -> Listener | None:
+        """Return what a stage tells of its own progress to."""
+        listener = self.listener
+        if listener is None:
+            return None
+        before, epochs = 0, 0
+        for stage in self.steps:
+            if stage == name:
+                break
+            before, epochs = before + self.steps[stage], epochs + self.epochs[stage]
+        total = sum(self.steps.values())
+        return lambda done, _, epoch: listener(before + done, total, epochs + epoch)
+
+
+def _finish(
+    name: StageName,
+    module: TrainingModule,
+    recipe: Recipe,
+    target: RunFolder,
+    images: data.ImageData,
+    progress: _Progress,
+) -> None:
+    files = target.stage(name)
+    if files.weights.is_file():
+        module.network.load_state_dict(target.read_weights(name))
+        return
+    seconds = 0.0
+    if not (isinstance(module, DecoupledModule) and module.stage.method == "tau_norm"):
+        stage = Stage(module, images, recipe.trainer, files=files, listener=progress.of(name))
+        stage.fit()
+        seconds = stage.history.seconds
+    if is_first():
+        target.write_weights(name, module.network.state_dict(), seconds)
+    wait_for_all()
+
+
+def _refuse_misfit(source: RunFolder, recipe: Recipe) -> None:
+    other = load_recipe(str(source.recipe_path))
+    places = {"root", "download"}
+    for part in ("data", "model"):
+        ours, theirs = (
+            {key: value for key, value in asdict(getattr(r, part)).items() if key not in places}
+            for r in (recipe, other)
+        )
+        for key in ours:
+            if ours[key] != theirs[key]:
+                raise InputError(
+                    f"The first stage in {source.path} has {part}.{key} {theirs[key]!r}, but this recipe has "
+                    f"{ours[key]!r}: start from a run with the same {part}."
+                )
