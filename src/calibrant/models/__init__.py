@@ -9,17 +9,20 @@ from calibrant.models.places import FrozenTrunk
 from calibrant.models.registry import create, list_models, register
 from calibrant.models.resnet_cifar import CifarResNet
 from calibrant.models.saliency import SaliencyNet
+from calibrant.models.text_cnn import GlobalPoolingCNN, TextCNN
 
 __all__ = [
     "BilateralBranchNetwork",
     "CifarResNet",
     "DigitsCNN",
     "FrozenTrunk",
+    "GlobalPoolingCNN",
     "Network",
     "NormedLinear",
     "SaliencyNet",
     "ScaledLinear",
     "Split",
+    "TextCNN",
     "create",
     "create_dense",
     "list_dense_models",

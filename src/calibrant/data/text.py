@@ -1,0 +1,240 @@
+"""Texts in memory: rows of word numbers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from calibrant.data.image_set import shuffled
+from calibrant.data.splits import newsgroup_split
+from calibrant.data.text_files import Corpus, read_newsgroups, read_table
+from calibrant.data.vocabulary import Vocabulary, read_vectors
+from calibrant.errors import InputError
+from calibrant.registry import Registry
+
+GLOVE = "glove.6B/glove.6B.100d.txt"
+
+
+class TextBatch(TypedDict):
+    """A batch: `tokens` (B, T) int32, `target` (B,) int64, `id` (B,) int64."""
+
+    tokens: Tensor
+    target: Tensor
+    id: Tensor
+
+
+@dataclass(frozen=True)
+class TextSet(Dataset[TextBatch]):
+    """Texts with labels and ids, indexed by lists of positions.
+
+    Attributes:
+        tokens: (N, T) int32 numbers of words, 0 in front of a short text.
+        targets: (N,) int64 labels.
+        ids: (N,) int64, the position of each text in the data set on disk.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    ids: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: list[int] | Tensor) -> TextBatch:
+        at = torch.as_tensor(index)
+        return {"tokens": self.tokens[at], "target": self.targets[at], "id": self.ids[at]}
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """A classification task on texts.
+
+    Attributes:
+        train: texts that train.
+        val: texts that choose and calibrate; there may be none.
+        test: texts that judge.
+        class_names: C names, in the order of the labels.
+        words: V words in the order of their numbers; the first, padding, is empty.
+        vectors: (V, D) vectors of the words, for the embedding of a network.
+        note: one sentence for the reader of a result.
+    """
+
+    train: TextSet
+    val: TextSet
+    test: TextSet
+    class_names: list[str]
+    words: list[str]
+    vectors: Tensor
+    note: str = ""
+
+
+TEXTS: Registry[TextTask] = Registry("text data set", "calibrant.texts")
+register_text = TEXTS.register
+
+
+Parts = tuple[Tensor, Tensor, Tensor]
+
+
+def build_task(
+    corpus: Corpus,
+    parts: Parts,
+    *,
+    vocabulary_size: int | None,
+    counted: Literal["train", "all"],
+    length: int,
+    vectors: Path | None,
+    note: str,
+) -> TextTask:
+    """Number the words of a corpus and divide it.
+
+    Args:
+        corpus: all texts.
+        parts: positions of the texts that train, validate and test.
+        vocabulary_size: rows of the embedding, padding included; None for all words.
+        counted: whose words are counted.
+        length: words a text.
+        vectors: file of word vectors; None for random ones of length 100.
+        note: what to say of the division.
+
+    Raises:
+        InputError: a label without a training text.
+    """
+    train = parts[0].tolist()
+    names = sorted({corpus.labels[at] for at in train})
+    number = {name: label for label, name in enumerate(names)}
+    unknown = sorted({*corpus.labels} - {*names})
+    if unknown:
+        raise InputError(
+            f"The class {unknown[0]!r} has no training text; lower data.val or change data.split_seed."
+        )
+    source = [corpus.texts[at] for at in train] if counted == "train" else corpus.texts
+    vocabulary = Vocabulary(source, vocabulary_size)
+    tokens = vocabulary.encode(corpus.texts, length)
+    targets = torch.tensor([number[label] for label in corpus.labels])
+    fit, choose, judge = (TextSet(tokens[at], targets[at], at) for at in parts)
+    if vectors is None:
+        table = torch.randn(len(vocabulary), 100, generator=Generator().manual_seed(0))
+        table[0] = 0
+    else:
+        table = read_vectors(vectors, vocabulary.words)
+    known = int((table != 0).any(1).sum())
+    said = f"{note}; {len(vocabulary) - 1:,} words, {known:,} with a vector"
+    return TextTask(fit, choose, judge, names, vocabulary.words, table, said)
+
+
+@register_text("newsgroups")
+def newsgroups(
+    root: Path,
+    download: bool = False,
+    train: int | None = None,
+    val: int = 900,
+    split_seed: int = 1,
+    split: Literal["random", "by_date"] = "random",
+    vocabulary_size: int | None = 2000,
+    counted: Literal["train", "all"] = "train",
+    length: int = 1000,
+    vectors: str | None = GLOVE,
+) -> TextTask:
+    """20 Newsgroups: 18,800 to 20,000 messages; from 20_newsgroups or 20news-bydate-train and -test.
+
+    Args:
+        root: folder that holds one of them; scikit-learn's own copy is looked for there too.
+        download: fetch scikit-learn's copy when none is there.
+        train: number of training texts kept; None for all.
+        val: number of texts that validate.
+        split_seed: seed of the shuffle.
+        split: "random", as published: a fifth of a shuffle of all texts tests; or "by_date", the texts of the
+            test folder.
+        vocabulary_size: rows of the embedding; 2,000 as published, null for all words.
+        counted: whose words are counted: those of the "train" texts; or "all", as published, test included.
+        length: words a text; longer ones keep their end, as published.
+        vectors: file of word vectors under `root`; null for random ones, to be trained.
+
+    A message's header, up to its first empty line, is cut off, as published; a text without an empty line is
+    taken as a whole.
+
+    Lang: "NewsWeeder: Learning to Filter Netnews", ICML 1995. Split and words are those of Liu, Ben Ayed,
+    Galdran, Dolz (CVPR 2022).
+    """
+    if split not in ("random", "by_date"):
+        raise InputError(f"split must be 'random' or 'by_date', not {split!r}.")
+    first, second = read_newsgroups(root, download, split == "by_date")
+    corpus = first + second
+    if split == "random":
+        parts = newsgroup_split(len(corpus.texts), val=val, seed=split_seed)
+    else:
+        parts = _keep_test(len(first.texts), len(second.texts), val, split_seed)
+    return build_task(
+        corpus,
+        (parts[0][:train], parts[1], parts[2]),
+        vocabulary_size=vocabulary_size,
+        counted=counted,
+        length=length,
+        vectors=None if vectors is None else root / vectors,
+        note=f"{len(corpus.texts):,} texts, {split.replace('_', ' ')} split",
+    )
+
+
+@register_text("text_table")
+def text_table(
+    root: Path,
+    train_file: str,
+    test_file: str | None = None,
+    text: str | int = "text",
+    label: str | int = "label",
+    train: int | None = None,
+    val: int = 500,
+    split_seed: int = 1,
+    test_share: float = 0.2,
+    vocabulary_size: int | None = 2000,
+    counted: Literal["train", "all"] = "train",
+    length: int = 1000,
+    vectors: str | None = GLOVE,
+) -> TextTask:
+    """Any texts in a CSV, TSV or parquet file with a column of texts and one of labels.
+
+    Args:
+        root: folder of the files.
+        train_file: the training texts, `*.csv`, `*.tsv` (tabs, no quotes) or `*.parquet`.
+        test_file: the test texts; None to cut `test_share` from a shuffle of the training texts.
+        text: name of the column of texts; or its number, from 0, in a file without a header.
+        label: name, or number, of the column of labels.
+        train: number of training texts kept; None for all.
+        val: number of texts that validate, from the end of a shuffle of the training texts.
+        split_seed: seed of the shuffle.
+        test_share: share that tests when there is no `test_file`.
+        vocabulary_size: rows of the embedding, padding included; null for all words.
+        counted: whose words are counted: those of the "train" texts, or of "all".
+        length: words a text; longer ones keep their end.
+        vectors: file of word vectors under `root`; null for random ones, to be trained.
+
+    Raises:
+        InputError: a file or column that is not there, a class without a training text.
+    """
+    first = read_table(root / train_file, text, label)
+    second = Corpus([], []) if test_file is None else read_table(root / test_file, text, label)
+    corpus = first + second
+    if test_file is None:
+        parts = newsgroup_split(len(first.texts), val=val, test_share=test_share, seed=split_seed)
+    else:
+        parts = _keep_test(len(first.texts), len(second.texts), val, split_seed)
+    return build_task(
+        corpus,
+        (parts[0][:train], parts[1], parts[2]),
+        vocabulary_size=vocabulary_size,
+        counted=counted,
+        length=length,
+        vectors=None if vectors is None else root / vectors,
+        note=f"{len(corpus.texts):,} texts of {train_file}" + (f" and {test_file}" if test_file else ""),
+    )
+
+
+def _keep_test(train: int, test: int, val: int, seed: int) -> Parts:
+    """Cut the texts that validate from the end of a shuffle of the first ones; those behind them test."""
+    if not 0 <= val < train:
+        raise InputError(f"{train} training texts cannot give {val} to validation; lower data.val.")
+    order = shuffled(train, seed)
+    return order[: train - val], order[train - val :], torch.arange(train, train + test)

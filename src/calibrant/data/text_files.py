@@ -1,0 +1,130 @@
+"""Texts with the names of their labels, read from folders, tables or through scikit-learn."""
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibrant.errors import InputError
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts as they were read, with the names of their labels, in the order of the files."""
+
+    texts: list[str]
+    labels: list[str]
+
+    def __add__(self, other: "Corpus") -> "Corpus":
+        return Corpus(self.texts + other.texts, self.labels + other.labels)
+
+
+def read_folders(folder: Path) -> Corpus:
+    """Read a folder of one folder a class, one file a text, both in the order of their names."""
+    texts, labels = [], []
+    for group in sorted(path for path in folder.iterdir() if path.is_dir()):
+        for path in sorted(path for path in group.iterdir() if path.is_file()):
+            texts.append(without_header(path.read_text(encoding="latin-1")))
+            labels.append(group.name)
+    if not texts:
+        raise InputError(f"{folder} holds no folder with texts; one folder a class was expected.")
+    return Corpus(texts, labels)
+
+
+def without_header(message: str) -> str:
+    r"""Return a message without what stands before its first empty line, if it has one.
+
+    Example:
+        >>> without_header("From: me\n\nHello"), without_header("Hello")
+        ('\n\nHello', 'Hello')
+    """
+    end = message.find("\n\n")
+    return message[end:] if end > 0 else message
+
+
+def read_newsgroups(root: Path, download: bool, by_date: bool) -> tuple[Corpus, Corpus]:
+    """Return 20 Newsgroups, the training and the test texts by date; or all in the first.
+
+    Args:
+        root: folder that holds 20_newsgroups, or 20news-bydate-train and 20news-bydate-test, or scikit-learn's
+            own copy.
+        download: fetch scikit-learn's copy when none is there.
+        by_date: tell training and test apart; else 20_newsgroups goes before the other two.
+
+    Raises:
+        InputError: the texts are not there.
+    """
+    if not by_date and (root / "20_newsgroups").is_dir():
+        return read_folders(root / "20_newsgroups"), Corpus([], [])
+    folders = [root / "20news-bydate-train", root / "20news-bydate-test"]
+    if all(folder.is_dir() for folder in folders):
+        first, second = (read_folders(folder) for folder in folders)
+        return first, second
+    from sklearn.datasets import fetch_20newsgroups
+
+    parts = []
+    for subset in ("train", "test"):
+        try:
+            bunch = fetch_20newsgroups(
+                data_home=root, subset=subset, shuffle=False, download_if_missing=download
+            )
+        except OSError as error:
+            expected = "20news-bydate-train and 20news-bydate-test" + ("" if by_date else ", or 20_newsgroups,")
+            raise InputError(
+                f"20 Newsgroups was looked for in {root.resolve()}, where {expected} was expected; set "
+                f"data.root to the folder that holds it, or data.download to true ({error})."
+            ) from None
+        labels = [bunch.target_names[target] for target in bunch.target]
+        parts.append(Corpus([without_header(text) for text in bunch.data], labels))
+    return parts[0], parts[1]
+
+
+def read_table(path: Path, text: str | int, label: str | int) -> Corpus:
+    """Read the column of texts and the column of labels of a CSV, TSV or parquet file.
+
+    Raises:
+        InputError: no such file, a kind that is not known, or no such column.
+    """
+    if not path.is_file():
+        raise InputError(f"Texts were looked for in {path.resolve()}, which is not there; set data.root.")
+    if path.suffix == ".parquet":
+        header, rows = _read_parquet(path)
+    elif path.suffix in (".csv", ".tsv"):
+        header, rows = _read_csv(path, headed=isinstance(text, str) or isinstance(label, str))
+    else:
+        raise InputError(
+            f"{path.name} is no .csv, .tsv or .parquet file, which are the kinds that can be read."
+        )
+    at = [_column(header, column, path) for column in (text, label)]
+    short = [number for number, row in enumerate(rows, start=1) if len(row) <= max(at)]
+    if short:
+        raise InputError(f"Row {short[0]} of {path} has no column {max(at)}; count the columns from 0.")
+    return Corpus([row[at[0]] for row in rows], [row[at[1]] for row in rows])
+
+
+def _column(header: Sequence[str], column: str | int, path: Path) -> int:
+    if isinstance(column, int):
+        return column
+    if column not in header:
+        raise InputError(f"{path} has no column {column!r}; it has {', '.join(header)}.")
+    return header.index(column)
+
+
+def _read_csv(path: Path, *, headed: bool) -> tuple[list[str], list[list[str]]]:
+    csv.field_size_limit(sys.maxsize)
+    tabs = path.suffix == ".tsv"
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
+        rows = [row for row in lines if row]
+    return (rows[0], rows[1:]) if headed and rows else ([], rows)
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise InputError(f"Reading {path.name} needs pyarrow: pip install pyarrow.") from None
+    table = parquet.read_table(path)
+    columns = [[str(value) for value in column.to_pylist()] for column in table.columns]
+    return list(table.column_names), [list(row) for row in zip(*columns, strict=True)]

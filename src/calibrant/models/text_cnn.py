@@ -1,0 +1,91 @@
+"""The text network of the calibration papers: three convolutions over word vectors, the maximum over time."""
+
+from torch import Tensor, nn
+
+from calibrant.models.base import Network
+from calibrant.models.registry import register
+
+
+class GlobalPoolingCNN(Network):
+    """Three convolutions of width 5 over a sequence of vectors, the maximum over time, a hidden layer.
+
+    Between the convolutions a maximum over 5 neighbouring steps, with stride 1. A sequence needs 21 steps.
+
+    Args:
+        num_classes: K.
+        dim: D, length of a vector.
+        width: channels of the convolutions and of the hidden layer.
+
+    Shape:
+        - vectors: (N, T, D); logits: (N, K).
+
+    Example:
+        >>> import torch
+        >>> net = GlobalPoolingCNN(num_classes=20)
+        >>> sum(p.numel() for p in net.parameters()), net(torch.zeros(2, 30, 100)).shape
+        (247316, torch.Size([2, 20]))
+
+    Liu, Ben Ayed, Galdran, Dolz: "The Devil is in the Margin: Margin-based Label Smoothing for Network
+    Calibration", CVPR 2022.
+    """
+
+    def __init__(self, num_classes: int, dim: int = 100, width: int = 128) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(dim, width, 5),
+            nn.ReLU(),
+            nn.MaxPool1d(5, stride=1),
+            nn.Conv1d(width, width, 5),
+            nn.ReLU(),
+            nn.MaxPool1d(5, stride=1),
+            nn.Conv1d(width, width, 5),
+            nn.ReLU(),
+            nn.AdaptiveMaxPool1d(1),
+            nn.Flatten(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(width, num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the hidden layer, (N, width), of (N, T, D) vectors."""
+        features: Tensor = self.body(images.transpose(1, 2))
+        return features
+
+
+class TextCNN(Network):
+    """`GlobalPoolingCNN` on the vectors of the words of a text.
+
+    Args:
+        num_classes: K.
+        vectors: (V, D) vector of each word; row 0 is padding.
+        freeze: keep the vectors as they are, as published; else they are trained too, but for the padding.
+        width: channels of the convolutions and of the hidden layer.
+
+    Shape:
+        - tokens: (N, T) integers in [0, V); logits: (N, K).
+
+    Example:
+        >>> import torch
+        >>> net = TextCNN(num_classes=3, vectors=torch.randn(50, 8))
+        >>> net(torch.randint(0, 50, (2, 40))).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, num_classes: int, vectors: Tensor, freeze: bool = True, width: int = 128) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vectors.shape[0], vectors.shape[1], padding_idx=0)
+        self.embedding.weight = nn.Parameter(vectors.clone(), requires_grad=not freeze)
+        self.net = GlobalPoolingCNN(num_classes, vectors.shape[1], width)
+        self.classifier = self.net.classifier
+        self.net.classifier = nn.Identity()
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the hidden layer, (N, width), of (N, T) numbers of words."""
+        return self.net.features(self.embedding(images))
+
+
+@register("text_cnn")
+def text_cnn(num_classes: int, vectors: Tensor, freeze: bool = True, width: int = 128) -> Network:
+    """Global-pooling CNN on word vectors, for texts; 0.25 M parameters beside the vectors."""
+    return TextCNN(num_classes, vectors, freeze, width)

@@ -1,0 +1,214 @@
+"""Texts from miniatures of the layouts that are read."""
+
+import pickle
+
+import pytest
+import torch
+
+from calibrant import models
+from calibrant.data.order import EpochOrder
+from calibrant.data.text import newsgroups, text_table
+from calibrant.data.text_files import read_table
+from calibrant.data.vocabulary import Vocabulary, read_vectors
+from calibrant.errors import InputError
+
+GROUPS = {"alt.atheism": "belief", "comp.graphics": "pixel", "sci.space": "orbit"}
+
+
+def write_groups(folder, each, first=0):
+    for at, (group, word) in enumerate(GROUPS.items()):
+        (folder / group).mkdir(parents=True)
+        for k in range(each):
+            message = f"From: someone\nSubject: x\n\nThe {word} number {k} caf\xe9\n"
+            (folder / group / str(first + 100 * at + k)).write_text(message, encoding="latin-1")
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_groups(tmp_path / "20_newsgroups", 10)
+    write_groups(tmp_path / "20news-bydate-train", 6)
+    write_groups(tmp_path / "20news-bydate-test", 4, first=50)
+    write_vectors(tmp_path)
+    return tmp_path
+
+
+def write_vectors(folder):
+    (folder / "glove.6B").mkdir()
+    lines = ["the 1 0 0", "pixel 0 2 0", "orbit 0 0 3", "unused 9 9 9"]
+    (folder / "glove.6B" / "glove.6B.100d.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_groups_are_read_without_headers_and_divided_as_published(root):
+    task = newsgroups(root, val=3, length=6)
+    assert [len(task.train), len(task.val), len(task.test)] == [21, 3, 6]
+    assert task.class_names == list(GROUPS)
+    assert "subject" not in task.words
+    assert "caf\xe9" in task.words
+    ids = torch.cat([part.ids for part in (task.train, task.val, task.test)])
+    assert sorted(ids.tolist()) == list(range(30))
+    batch = task.test[torch.tensor([0, 1])]
+    assert batch["tokens"].shape == (2, 6)
+    # The order of the files: ten of each group.
+    assert batch["target"].tolist() == [i // 10 for i in batch["id"].tolist()]
+    for text, label in zip(task.train.tokens, task.train.targets, strict=True):
+        assert list(GROUPS.values())[label] in [task.words[number] for number in text]
+
+
+def test_by_date_the_test_folder_tests(root):
+    task = newsgroups(root, val=3, split="by_date", train=10)
+    assert [len(task.train), len(task.val), len(task.test)] == [10, 3, 12]
+    assert min(task.test.ids) == 18
+    assert "by date" in task.note
+
+
+def test_either_layout_serves_the_random_split(root):
+    (root / "20_newsgroups").rename(root / "elsewhere")
+    task = newsgroups(root, val=3)
+    assert len(task.train) + len(task.val) + len(task.test) == 30
+
+
+def test_scikit_learns_copy_is_found(tmp_path):
+    """Its cache is a compressed pickle that it reads without a network."""
+    import codecs
+
+    from sklearn.utils import Bunch
+
+    def part(each):
+        rows = [(f"Subject: y\n\n{word} {k}", i) for i, word in enumerate(GROUPS.values()) for k in range(each)]
+        texts, targets = zip(*rows, strict=True)
+        return Bunch(
+            data=list(texts), target=list(targets), target_names=list(GROUPS), filenames=[""] * len(rows)
+        )
+
+    cache = codecs.encode(pickle.dumps({"train": part(5), "test": part(2)}), "zlib_codec")
+    (tmp_path / "20news-bydate_py3.pkz").write_bytes(cache)
+    write_vectors(tmp_path)
+    task = newsgroups(tmp_path, val=3, split="by_date")
+    assert [len(task.train), len(task.val), len(task.test)] == [12, 3, 6]
+    assert task.class_names == list(GROUPS)
+    assert "subject" not in task.words
+
+
+def test_what_is_missing_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"looked for in .*20news-bydate-train and .*or 20_newsgroups"):
+        newsgroups(tmp_path)
+    write_groups(tmp_path / "20_newsgroups", 2)
+    with pytest.raises(InputError, match=r"glove.6B.100d.txt .*data.args.vectors to null"):
+        newsgroups(tmp_path, val=1)
+    with pytest.raises(InputError, match="not 'date'"):
+        newsgroups(tmp_path, split="date")
+    with pytest.raises(InputError, match="6 documents cannot give 900"):
+        newsgroups(tmp_path)
+
+
+def test_words_of_the_test_are_counted_only_on_request(root):
+    honest = newsgroups(root, val=3, vocabulary_size=None)
+    published = newsgroups(root, val=3, vocabulary_size=None, counted="all")
+    assert {*honest.words} <= {*published.words}
+    assert "9" in published.words
+
+
+def test_vectors_follow_the_words(root):
+    task = newsgroups(root, val=3)
+    of = dict(zip(task.words, task.vectors.tolist(), strict=True))
+    assert of["pixel"] == [0, 2, 0]
+    assert of["belief"] == of[""] == [0, 0, 0]
+    assert f"{len(task.words) - 1} words, 3 with a vector" in task.note
+    drawn = newsgroups(root, val=3, vectors=None)
+    assert drawn.vectors.shape == (len(drawn.words), 100)
+    assert drawn.vectors[0].abs().max() == 0 < drawn.vectors[1:].abs().max()
+
+
+def test_vocabulary_ranks_by_frequency_then_by_appearance():
+    texts = ["b a, a; c\tB", "d c a'b"]
+    assert Vocabulary(texts, None).words == ["", "b", "a", "c", "d", "a'b"]
+    small = Vocabulary(texts, 3)
+    assert small.words == ["", "b", "a"]
+    # Unknown words are left out before the end is kept.
+    assert small.encode(["a b c", "b a a b", "c d", ""], 3).tolist() == [[0, 2, 1], [2, 2, 1], [0] * 3, [0] * 3]
+    with pytest.raises(InputError, match="holds no word"):
+        Vocabulary(texts, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [("the 1 2\nof 1\n", "Line 2 .* 2 numbers"), ("the 1 x\n", "Line 1"), ("", "is empty")],
+)
+def test_damaged_vectors_are_refused(tmp_path, content, what):
+    path = tmp_path / "vectors.txt"
+    path.write_text(content)
+    with pytest.raises(InputError, match=what):
+        read_vectors(path, ["", "the", "of"])
+
+
+ROWS = [("a b, c", "x"), ("b b", "y"), ("c", "x"), ('say "a"', "y")]
+
+
+def write_table(path, kind):
+    if kind == "parquet":
+        from pyarrow import Table, parquet
+
+        texts, labels = zip(*ROWS, strict=True)
+        parquet.write_table(Table.from_pydict({"text": list(texts), "label": list(labels)}), path)
+    elif kind == "csv":
+        lines = ['"{}",{}'.format(text.replace('"', '""'), label) for text, label in ROWS]
+        path.write_text("\n".join(["text,label", *lines]) + "\n")
+    else:
+        path.write_text("".join(f"{text}\t{label}\n" for text, label in ROWS))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_tables_are_read_alike(tmp_path, kind):
+    path = write_table(tmp_path / f"table.{kind}", kind)
+    columns = (0, 1) if kind == "tsv" else ("text", "label")
+    corpus = read_table(path, *columns)
+    assert list(zip(corpus.texts, corpus.labels, strict=True)) == ROWS
+
+
+def test_a_table_becomes_a_task_with_its_own_test(tmp_path):
+    (tmp_path / "train.tsv").write_text("".join(f"{k % 2}\tword{k % 2} more {k}\n" for k in range(12)))
+    (tmp_path / "test.tsv").write_text("1\tword1 new\n0\tword0\n")
+    task = text_table(tmp_path, "train.tsv", "test.tsv", 1, 0, val=2, vectors=None, length=4)
+    assert [len(task.train), len(task.val), len(task.test)] == [10, 2, 2]
+    assert task.test.targets.tolist() == [1, 0]
+    assert "new" not in task.words
+    cut = text_table(tmp_path, "train.tsv", None, 1, 0, val=2, vectors=None, train=5)
+    assert [len(cut.train), len(cut.val), len(cut.test)] == [5, 2, 2]
+
+
+def test_what_a_table_lacks_is_said(tmp_path):
+    write_table(tmp_path / "t.csv", "csv")
+    with pytest.raises(InputError, match=r"no column 'body'; it has text, label"):
+        read_table(tmp_path / "t.csv", "body", "label")
+    with pytest.raises(InputError, match=r"Row 1 .* no column 5"):
+        read_table(tmp_path / "t.csv", 5, 1)
+    with pytest.raises(InputError, match="is not there"):
+        read_table(tmp_path / "none.csv", 0, 1)
+    (tmp_path / "t.txt").write_text("a")
+    with pytest.raises(InputError, match=r"t\.txt is no \.csv"):
+        read_table(tmp_path / "t.txt", 0, 1)
+    (tmp_path / "test.csv").write_text("text,label\na,z\n")
+    with pytest.raises(InputError, match="'z' has no training text"):
+        text_table(tmp_path, "t.csv", "test.csv", val=0, vectors=None)
+    with pytest.raises(InputError, match="cannot give 4 to validation"):
+        text_table(tmp_path, "t.csv", "test.csv", val=4, vectors=None)
+
+
+def test_the_network_learns_from_the_batches_of_a_task(root):
+    """Reader, order, vectors and network fit together: the groups are told apart by their word."""
+    task = newsgroups(root, val=3, vectors=None, length=30)
+    torch.manual_seed(0)
+    net = models.create("text_cnn", num_classes=3, vectors=task.vectors, width=16)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=0.01)
+    order = EpochOrder(len(task.train), 7, seed=0)
+    for epoch in range(15):
+        order.set_epoch(epoch)
+        for at in order:
+            batch = task.train[at]
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(net(batch["tokens"]), batch["target"]).backward()
+            optimizer.step()
+    everything = task.test[torch.arange(len(task.test))]
+    assert (net.eval()(everything["tokens"]).argmax(1) == everything["target"]).all()
+    assert torch.equal(net.embedding.weight, task.vectors)
