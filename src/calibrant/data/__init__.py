@@ -1,24 +1,34 @@
 """Data sets on disk, and images in memory as Lightning data modules."""
 
 from calibrant.data.cifar import cifar10, cifar100
+from calibrant.data.dense import DenseData, DenseTask
 from calibrant.data.digits import digits
 from calibrant.data.image_set import ImageBatch, ImageSet, ImageTask
 from calibrant.data.longtail import cifar10_lt, cifar100_lt
+from calibrant.data.map_set import MapBatch, MapSet, read_folder
 from calibrant.data.module import ImageData, Loading
 from calibrant.data.registry import create, list_data, register
+from calibrant.data.saliency import duts, saliency
 
 __all__ = [
+    "DenseData",
+    "DenseTask",
     "ImageBatch",
     "ImageData",
     "ImageSet",
     "ImageTask",
     "Loading",
+    "MapBatch",
+    "MapSet",
     "cifar10",
     "cifar10_lt",
     "cifar100",
     "cifar100_lt",
     "create",
     "digits",
+    "duts",
     "list_data",
+    "read_folder",
     "register",
+    "saliency",
 ]

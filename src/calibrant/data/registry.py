@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from calibrant.data.image_set import ImageTask
 from calibrant.registry import Registry
 
-DATASETS: Registry[ImageTask] = Registry("data set", "calibrant.data")
+#: Of functions that return an `ImageTask`, or a `DenseTask` where every pixel has a label.
+DATASETS: Registry[Any] = Registry("data set", "calibrant.data")
 register = DATASETS.register
 
 
@@ -19,7 +19,7 @@ def create(
     val: int | None = None,
     split_seed: int = 1,
     **options: Any,
-) -> ImageTask:
+) -> Any:
     """Read a data set by its name.
 
     Args:

@@ -1,0 +1,152 @@
+"""Images with maps as a Lightning data module."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from calibrant.data.map_set import Augmented, MapBatch, MapSet
+from calibrant.data.module import Loading
+from calibrant.data.order import BatchOrder, EpochOrder, Share
+
+
+@dataclass(frozen=True)
+class DenseTask:
+    """A dense binary task: which pixels are part of the object.
+
+    Attributes:
+        train: images that train.
+        val: images that choose and calibrate.
+        test: images that judge.
+        ood: images of another kind, by name: without any object, say.
+        class_names: of the labels 0 and 1.
+        note: one sentence for the reader of a result.
+    """
+
+    train: MapSet
+    val: MapSet
+    test: MapSet
+    ood: dict[str, MapSet] = field(default_factory=dict)
+    class_names: list[str] = field(default_factory=lambda: ["background", "object"])
+    note: str = ""
+
+    @cached_property
+    def class_counts(self) -> Tensor:
+        """(2,) number of training pixels of background and of object; all labels are read once."""
+        return self.train.pixel_counts()
+
+
+class WithEpoch(Sampler[Augmented]):
+    """An order of batches whose positions go to the data set together with seed and epoch.
+
+    So that what is drawn for an image depends on neither the number of worker processes nor of processes.
+
+    Args:
+        order: the batches of positions.
+        seed: seed of the augmentation.
+    """
+
+    def __init__(self, order: BatchOrder | Share, seed: int) -> None:
+        self.order, self.seed = order, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls it."""
+        self.epoch = epoch
+        self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Augmented]:
+        for positions in self.order:
+            yield Augmented(self.seed, self.epoch, positions)
+
+
+class DenseData(LightningDataModule):
+    """Loaders over a `DenseTask`: batches are read, augmented and normalised by the data set.
+
+    What an epoch draws for an image depends on `loading.seed`, the epoch and the image alone.
+    `predict_dataloader` gives the validation and the test images, in the order of their splits.
+
+    Args:
+        task: the images.
+        loading: how they are read; a stage sets its own before it trains. `loading.order` has no use here.
+        workers: processes that read ahead; what fits in memory is read before and shared.
+    """
+
+    def __init__(self, task: DenseTask, loading: Loading | None = None, *, workers: int = 0) -> None:
+        super().__init__()
+        self.task, self.loading, self.workers = task, loading or Loading(), workers
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the labels 0 and 1."""
+        return self.task.class_names
+
+    @property
+    def class_counts(self) -> Tensor:
+        """(2,) number of training pixels of background and of object."""
+        return self.task.class_counts
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of an image."""
+        return 3
+
+    @property
+    def image_size(self) -> int:
+        """Height of an image in pixels."""
+        return self.task.train.size
+
+    def train_dataloader(self) -> DataLoader[MapBatch]:
+        """Return the training batches, in the order of the epoch."""
+        order = self._shared(self.train_order())
+        augmented = WithEpoch(order, self.loading.seed) if self.loading.augment else order
+        return self._loader(self.task.train, augmented)
+
+    def train_order(self) -> BatchOrder:
+        """Return the order of the training batches."""
+        o = self.loading
+        return EpochOrder(len(self.task.train), o.batch_size, seed=o.seed, drop_last=o.drop_last)
+
+    def val_dataloader(self) -> DataLoader[MapBatch]:
+        """Return the batches that are watched in training: of validation, or of test."""
+        return self._plain(self.task.test if self.loading.watch_test else self.task.val)
+
+    def test_dataloader(self) -> DataLoader[MapBatch]:
+        """Return the test batches."""
+        return self._plain(self.task.test)
+
+    def predict_dataloader(self) -> list[DataLoader[MapBatch]]:
+        """Return the validation and the test batches."""
+        return [self._plain(self.task.val), self._plain(self.task.test)]
+
+    def ood_dataloaders(self) -> dict[str, DataLoader[MapBatch]]:
+        """Return the batches of each set of another kind, by name."""
+        return {name: self._plain(images) for name, images in self.task.ood.items()}
+
+    def _plain(self, images: MapSet) -> DataLoader[MapBatch]:
+        return self._loader(images, self._shared(EpochOrder(len(images), self.loading.eval_batch_size)))
+
+    def _shared(self, order: BatchOrder) -> BatchOrder | Share:
+        if self.trainer is not None and self.trainer.world_size > 1:
+            return Share(order, self.trainer.global_rank, self.trainer.world_size)
+        return order
+
+    def _loader(self, images: MapSet, order: Sampler[Any]) -> DataLoader[MapBatch]:
+        if self.workers:
+            images.preload()
+        return DataLoader(
+            images,
+            sampler=order,
+            batch_size=None,
+            num_workers=self.workers,
+            generator=Generator(),
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -1,0 +1,144 @@
+"""Salient-object sets: any pair of folders, and DUTS."""
+
+from pathlib import Path
+
+from calibrant.data.dense import DenseTask
+from calibrant.data.image_set import shuffled
+from calibrant.data.map_set import MapSet, read_folder
+from calibrant.data.registry import register
+from calibrant.errors import InputError
+
+#: What part of the training images is held out where nothing says which.
+HELD_OUT = 0.1
+
+
+@register("saliency")
+def saliency(
+    root: Path,
+    train_folder: str = "Train",
+    val_folder: str = "Val",
+    test_folder: str = "Test",
+    train_list: str | None = None,
+    val_list: str | None = None,
+    test_list: str | None = None,
+    ood_folder: str | None = None,
+    size: int = 320,
+    train: int | None = None,
+    val: int | None = None,
+    test: int | None = None,
+    split_seed: int = 1,
+    binarise: bool = False,
+) -> DenseTask:
+    """Photographs with maps of their salient object, from folders with Image and GT; see `map_set.read_folder`.
+
+    Args:
+        root: folder around all others.
+        train_folder: the training images.
+        val_folder: the validation images; where it does not exist, they are held out of the training images.
+        test_folder: the test images.
+        train_list: file with the names of the training images; None for all.
+        val_list: file with the names of the validation images, which are in the training folder.
+        test_list: file with the names of the test images; None for all.
+        ood_folder: images without any salient object, whose labels are black: textures.
+        size: side of the network's input, in pixels.
+        train: number of training images kept; None for all.
+        val: number of validation images; None for all, or for a tenth of the training images.
+        test: number of test images kept; None for all.
+        split_seed: seed of what is held out and kept.
+        binarise: make the resized labels 0 or 1 again.
+    """
+
+    def read(folder: str, names: str | None = None, *, black: bool = False) -> MapSet:
+        return read_folder(
+            root / folder, size, names=None if names is None else root / names, black=black, binarise=binarise
+        )
+
+    training = read(train_folder, train_list)
+    if val_list is not None:
+        validation = _some(read(train_folder, val_list), val, split_seed, "val")
+        taken = set(validation.names)
+        training = training.subset(i for i, name in enumerate(training.names) if name not in taken)
+        held = f"{len(validation):,} training images of {val_list} are the validation images"
+    elif (root / val_folder).is_dir():
+        validation = _some(read(val_folder), val, split_seed, "val")
+        held = "training, validation and test images come from folders of their own"
+    else:
+        training, validation = _held_out(training, val, split_seed)
+        held = f"{len(validation):,} of the training images are held out for validation"
+    return DenseTask(
+        train=_some(training, train, split_seed, "train"),
+        val=validation,
+        test=_some(read(test_folder, test_list), test, split_seed, "test"),
+        ood={} if ood_folder is None else {Path(ood_folder).name: read(ood_folder, black=True)},
+        note=held,
+    )
+
+
+@register("duts")
+def duts(
+    root: Path,
+    test_set: str = "DUTS-TE",
+    size: int = 384,
+    train: int | None = None,
+    val: int | None = None,
+    test: int | None = None,
+    split_seed: int = 1,
+    binarise: bool = False,
+) -> DenseTask:
+    """DUTS: 10,553 training photographs with maps of the salient object; tested on DUTS-TE, ECSSD or others.
+
+    Looked for in Train/DUTS-TR and Test/DUTS-TE, or in DUTS-TR and DUTS-TE. The published split of the training
+    images (9,553 and 1,000) is used where its files DUTS-TR-Train.txt and DUTS-TR-Validation.txt are in `root`;
+    otherwise 1,000 are held out at random. Textures, in Test/DTD_Texture_500, are read where they are there.
+
+    Args:
+        root: folder around all of these.
+        test_set: DUTS-TE, DUT-OMRON, PASCAL-S, SOD, ECSSD or HKU-IS: the folder of the test images.
+        size: side of the network's input, in pixels; published: 384.
+        train: number of training images kept; None for all.
+        val: number of validation images; None for all of the list, or 1,000.
+        test: number of test images kept; None for all.
+        split_seed: seed of what is held out and kept.
+        binarise: make the resized labels 0 or 1 again.
+
+    Wang et al.: "Learning to Detect Salient Objects with Image-level Supervision", CVPR 2017. The split is that
+    of Liu et al., ICCV 2023.
+    """
+    nested = (root / "Train" / "DUTS-TR").is_dir()
+    lists = [name for name in ("DUTS-TR-Train.txt", "DUTS-TR-Validation.txt") if (root / name).is_file()]
+    train_list, val_list = lists if len(lists) == 2 else (None, None)
+    textures = f"{'Test/' if nested else ''}DTD_Texture_500"
+    task: DenseTask = saliency(
+        root,
+        train_folder="Train/DUTS-TR" if nested else "DUTS-TR",
+        val_folder="no validation folder",
+        test_folder=f"Test/{test_set}" if nested else test_set,
+        train_list=train_list,
+        val_list=val_list,
+        ood_folder=textures if (root / textures).is_dir() else None,
+        size=size,
+        train=train,
+        val=1000 if val is None and val_list is None else val,
+        test=test,
+        split_seed=split_seed,
+        binarise=binarise,
+    )
+    return task
+
+
+def _some(images: MapSet, count: int | None, seed: int, which: str) -> MapSet:
+    """Keep so many images of a seeded shuffle, in the order of their names."""
+    if count is None:
+        return images
+    if not 1 <= count <= len(images):
+        raise InputError(f"data.{which} asks for {count:,} images of {len(images):,}.")
+    return images.subset(sorted(shuffled(len(images), seed)[:count].tolist()))
+
+
+def _held_out(images: MapSet, count: int | None, seed: int) -> tuple[MapSet, MapSet]:
+    """Divide a seeded shuffle into what trains and what is held out, each in the order of the names."""
+    count = max(round(HELD_OUT * len(images)), 1) if count is None else count
+    if not 1 <= count < len(images):
+        raise InputError(f"data.val asks to hold out {count:,} of {len(images):,} training images.")
+    order = shuffled(len(images), seed).tolist()
+    return images.subset(sorted(order[count:])), images.subset(sorted(order[:count]))

@@ -1,0 +1,255 @@
+"""Images with maps: folders, labels, augmentation that repeats itself, loaders."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from calibrant import data
+from calibrant.data import DenseData, Loading, MapSet, read_folder
+from calibrant.data.map_set import Augmented, Pair
+from calibrant.data.map_transforms import Draws
+from calibrant.errors import InputError
+
+
+def write(folder, count, *, layout=("Image", "GT"), prefix="a", seed=0, label="L"):
+    """Write pictures of several sizes; the map of each is its bright part."""
+    rng = np.random.default_rng(seed)
+    for sub in layout:
+        (folder / sub).mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        height, width = 40 + 2 * i, 50 - i
+        rows, columns = np.mgrid[:height, :width]
+        thing = np.hypot(rows - height / 2, columns - width / 3) < 12
+        pixels = np.where(thing[..., None], 220, 40) + rng.integers(0, 20, (height, width, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / layout[0] / f"{prefix}{i}.jpg", quality=95)
+        picture = Image.fromarray((255 * thing).astype(np.uint8))
+        if len(layout) > 1:
+            picture.convert(label).save(folder / layout[1] / f"{prefix}{i}.png")
+
+
+@pytest.fixture
+def root(tmp_path):
+    write(tmp_path / "Train", 12)
+    write(tmp_path / "Val", 3, prefix="v")
+    write(tmp_path / "Test", 4, prefix="t")
+    write(tmp_path / "textures", 2, layout=(".",))
+    return tmp_path
+
+
+def test_a_sample_is_normalised_and_its_label_grey_at_the_edges(root):
+    images = read_folder(root / "Train", 32)
+    sample = images[3]
+    assert sample["image"].shape == (3, 32, 32)
+    assert sample["target"].shape == (1, 32, 32)
+    assert sample["image"].dtype == sample["target"].dtype == torch.float32
+    assert int(sample["id"]) == 3
+    grey = sample["target"]
+    assert 0 < ((grey > 0) & (grey < 1)).float().mean() < 0.4
+    assert set(read_folder(root / "Train", 32, binarise=True)[3]["target"].unique().tolist()) == {0.0, 1.0}
+    bright = sample["image"].mean(0)[grey[0] == 1].mean()
+    assert float(bright) == pytest.approx((228 / 255 - 0.449) / 0.226, abs=0.1)
+
+
+def test_a_batch_is_its_samples(root):
+    images = read_folder(root / "Train", 32)
+    batch = images[torch.tensor([5, 0, 2])]
+    assert batch["id"].tolist() == [5, 0, 2]
+    assert batch["image"].shape == (3, 3, 32, 32)
+    assert torch.equal(batch["target"][1], images[0]["target"])
+
+
+def test_what_is_drawn_depends_on_seed_epoch_and_image_alone(root):
+    images = read_folder(root / "Train", 32)
+    some = images[Augmented(0, 4, torch.tensor([1, 2, 3]))]
+    again = read_folder(root / "Train", 32, keep=0)[Augmented(0, 4, torch.tensor([3, 1]))]
+    assert torch.equal(some["image"][2], again["image"][0])
+    assert torch.equal(some["target"][0], again["target"][1])
+    for other in (Augmented(0, 5, torch.tensor([1, 2, 3])), Augmented(1, 4, torch.tensor([1, 2, 3]))):
+        assert not torch.equal(images[other]["image"], some["image"])
+    assert not torch.equal(images[[1, 2, 3]]["image"], some["image"])
+
+
+def test_draws_have_the_published_ranges():
+    generator = torch.Generator().manual_seed(0)
+    draws = [Draws.draw(100, 80, generator) for _ in range(4000)]
+    assert {d.width for d in draws} == set(range(70, 100))
+    assert {d.height for d in draws} == set(range(50, 80))
+    angles = [d.angle for d in draws if d.angle is not None]
+    assert set(angles) == set(range(-15, 15))
+    assert len(angles) / 4000 == pytest.approx(0.2, abs=0.03)
+    assert sum(d.flip for d in draws) / 4000 == pytest.approx(0.5, abs=0.03)
+    with pytest.raises(InputError, match="30x80 pixels is too small"):
+        Draws.draw(30, 80, generator)
+
+
+def test_image_and_label_stay_together(root):
+    images = read_folder(root / "Train", 48)
+    for epoch in range(6):
+        batch = images[Augmented(0, epoch, torch.arange(12))]
+        brightness = batch["image"].mean(1)
+        for picture, label in zip(brightness, batch["target"][:, 0], strict=True):
+            assert picture[label > 0.9].min() > 0.9
+            assert picture[label < 0.01].max() < 0.9
+
+
+def test_memory_is_kept_to_the_limit(root):
+    images = read_folder(root / "Train", 32, keep=3 * 4 * 40 * 50)
+    images.preload()
+    assert 2 <= len(images._kept) <= 4
+    (root / "Train" / "Image" / "a0.jpg").unlink()
+    assert images[0]["image"].shape == (3, 32, 32)
+    nothing = read_folder(root / "Val", 32, keep=0)
+    nothing.preload()
+    assert not nothing._kept
+
+
+def test_labels_in_their_own_size(root):
+    images = read_folder(root / "Train", 32)
+    assert images.names[:4] == ["a0", "a1", "a10", "a11"]
+    assert images.label(4).shape == (44, 48)
+    assert set(images.label(4).unique().tolist()) == {0, 255}
+    background, thing = images.pixel_counts().tolist()
+    assert thing == sum(int((images.label(i) == 255).sum()) for i in range(12))
+    assert background + thing == sum((40 + 2 * i) * (50 - i) for i in range(12))
+
+
+def test_the_generic_set(root):
+    task = data.create("saliency", root=root, size=32, ood_folder="textures")
+    assert (len(task.train), len(task.val), len(task.test)) == (12, 3, 4)
+    assert task.test.names == ["t0", "t1", "t2", "t3"]
+    textures = task.ood["textures"]
+    assert len(textures) == 2
+    assert not textures[0]["target"].any()
+    few = data.create("saliency", root=root, size=32, train=5, val=2, test=3)
+    assert (len(few.train), len(few.val), len(few.test)) == (5, 2, 3)
+    assert few.train.names == sorted(few.train.names)
+
+
+def test_lists_of_names_divide_a_folder(root):
+    (root / "train.txt").write_text("a0\na2\n\na4\na6\n")
+    (root / "val.txt").write_text("a1\na3\n")
+    task = data.create("saliency", root=root, size=32, train_list="train.txt", val_list="val.txt")
+    assert task.train.names == ["a0", "a2", "a4", "a6"]
+    assert task.val.names == ["a1", "a3"]
+    task = data.create("saliency", root=root, size=32, val_list="val.txt")
+    assert set(task.train.names) == {f"a{i}" for i in range(12)} - {"a1", "a3"}
+
+
+def test_validation_is_held_out_where_nothing_says_which(root):
+    task = data.create("saliency", root=root, size=32, val_folder="nowhere", val=4)
+    assert len(task.val) == 4
+    assert not set(task.val.names) & set(task.train.names)
+    assert len(task.train) == 8
+    other = data.create("saliency", root=root, size=32, val_folder="nowhere", val=4, split_seed=2)
+    assert other.val.names != task.val.names
+    assert len(data.create("saliency", root=root, size=32, val_folder="nowhere").val) == 1
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_duts_in_both_layouts(tmp_path, nested):
+    if nested:
+        write(tmp_path / "Train" / "DUTS-TR", 6)
+        write(tmp_path / "Test" / "DUTS-TE", 3)
+        write(tmp_path / "Test" / "DTD_Texture_500", 2, layout=("Image", "GT"), label="RGB")
+        (tmp_path / "DUTS-TR-Train.txt").write_text("a0\na1\na2\na3\n")
+        (tmp_path / "DUTS-TR-Validation.txt").write_text("a4\na5\n")
+        task = data.create("duts", root=tmp_path, size=32)
+        assert task.val.names == ["a4", "a5"]
+        assert not task.ood["DTD_Texture_500"][0]["target"].any()
+    else:
+        write(tmp_path / "DUTS-TR", 6, layout=("DUTS-TR-Image", "DUTS-TR-Mask"))
+        write(tmp_path / "DUTS-TE", 3, layout=("DUTS-TE-Image", "DUTS-TE-Mask"))
+        task = data.create("duts", root=tmp_path, size=32, val=2)
+        assert len(task.val) == 2
+        assert task.ood == {}
+    assert (len(task.train), len(task.test)) == (4, 3)
+
+
+def module(root, workers=0, **loading):
+    task = data.create("saliency", root=root, size=32, ood_folder="textures")
+    return DenseData(task, Loading(batch_size=5, eval_batch_size=2, **loading), workers=workers)
+
+
+def epoch_of(part, epoch):
+    loader = part.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def test_loaders_deliver_batches(root):
+    part = module(root)
+    assert (part.channels, part.image_size, part.class_names) == (3, 32, ["background", "object"])
+    assert part.class_counts.tolist() == part.task.train.pixel_counts().tolist()
+    assert [len(batch["id"]) for batch in epoch_of(part, 0)] == [5, 5, 2]
+    assert sorted(torch.cat([batch["id"] for batch in epoch_of(part, 0)]).tolist()) == list(range(12))
+    val, test = part.predict_dataloader()
+    assert torch.cat([b["id"] for b in val]).tolist() == [0, 1, 2]
+    assert torch.cat([b["id"] for b in test]).tolist() == [0, 1, 2, 3]
+    assert len(list(part.val_dataloader())) == 2
+    assert len(list(part.test_dataloader())) == 2
+    assert not torch.cat([b["target"] for b in part.ood_dataloaders()["textures"]]).any()
+    watched = torch.cat([b["id"] for b in module(root, watch_test=True).val_dataloader()])
+    assert len(watched) == 4
+
+
+def test_an_epoch_repeats_itself_whatever_the_number_of_workers(root):
+    first, again, other = (
+        epoch_of(module(root, workers), epoch) for workers, epoch in ((0, 3), (2, 3), (0, 4))
+    )
+    for one, two in zip(first, again, strict=True):
+        for key in one:
+            assert torch.equal(one[key], two[key])
+    assert not torch.equal(first[0]["id"], other[0]["id"])
+
+
+def test_processes_share_the_batches_of_one(root):
+    alone = epoch_of(module(root), 2)
+    shares = []
+    for rank in range(2):
+        part = module(root)
+        part.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+        shares.append(epoch_of(part, 2))
+    for whole, *parts in zip(alone, *shares, strict=True):
+        for key in whole:
+            assert torch.equal(torch.cat([p[key] for p in parts]), whole[key])
+
+
+def test_without_augmentation_images_are_as_they_are(root):
+    part = module(root, augment=False)
+    for batch in epoch_of(part, 1):
+        assert torch.equal(batch["image"], part.task.train[batch["id"]]["image"])
+
+
+def test_what_is_missing_is_named(root):
+    with pytest.raises(InputError, match="Nowhere, where the folders Image and GT or Nowhere-Image and"):
+        data.create("saliency", root=root, train_folder="Nowhere")
+    with pytest.raises(InputError, match=r"no list of names .*absent\.txt"):
+        data.create("saliency", root=root, train_list="absent.txt")
+    (root / "names.txt").write_text("a0\nzebra\n")
+    with pytest.raises(InputError, match=r"lacks 1 of the 2 images that .*names\.txt names, zebra"):
+        data.create("saliency", root=root, train_list="names.txt")
+    with pytest.raises(InputError, match="asks for 40 images of 12"):
+        data.create("saliency", root=root, train=40)
+    with pytest.raises(InputError, match="hold out 12 of 12"):
+        data.create("saliency", root=root, val_folder="nowhere", val=12)
+    (root / "Test" / "GT" / "t1.png").unlink()
+    with pytest.raises(InputError, match=r"1 of the 4 images in .* have no map in .*: expected t1\.png"):
+        data.create("saliency", root=root)
+    for file in (root / "Val" / "Image").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match=r"holds no image: expected files ending in \.jpg"):
+        read_folder(root / "Val", 32)
+    with pytest.raises(InputError, match="has no option 'sise'"):
+        data.create("saliency", root=root, sise=32)
+
+
+def test_pictures_that_cannot_be_used(root):
+    (root / "Train" / "Image" / "a0.jpg").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"a0\.jpg cannot be read as a picture"):
+        read_folder(root / "Train", 32)[0]
+    images = MapSet([Pair("x", root / "Train" / "Image" / "a1.jpg", root / "Train" / "GT" / "a2.png")], 32)
+    with pytest.raises(InputError, match=r"has 49x42 pixels, but its map .* 48x44"):
+        images[0]
