@@ -95,6 +95,27 @@ def long_tailed_selection(targets: Tensor, counts: list[int], seed: int | np.ran
     return torch.cat(kept)
 
 
+def class_map_by_count(targets: Tensor, num_classes: int | None = None) -> Tensor:
+    """Return the new label of each class when classes are renumbered by falling number of images.
+
+    Equals keep the order of their old labels, so that the map is the same on every machine; the published code
+    sorts unstably, and its labels within ties are not portable.
+
+    Args:
+        targets: (N,) labels of the training images.
+        num_classes: C; one more than the largest label when None.
+
+    Returns:
+        (C,) int64: `class_map_by_count(targets)[targets]` are the new labels.
+
+    Example:
+        >>> class_map_by_count(torch.tensor([0, 1, 1, 2, 2]))
+        tensor([2, 0, 1])
+    """
+    counts = targets.bincount(minlength=num_classes or 0)
+    return counts.argsort(descending=True, stable=True).argsort()
+
+
 @register("cifar10_lt")
 def cifar10_lt(
     root: Path,

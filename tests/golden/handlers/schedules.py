@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from calibrant.training.recipe import ScheduleConfig
-from calibrant.training.schedules import rate_factor
+from calibrant.training.schedules import compounding_factor, rate_factor
 from tests.golden.framework import Case, handles
 
 
@@ -66,3 +66,13 @@ def cosine(case: Case) -> dict[str, Tensor]:
 def two_groups(case: Case) -> dict[str, Tensor]:
     rates = _rates(ScheduleConfig("cosine"), case.params["lr"], case.params["num_epochs"])
     return {"lr_classifier": case.params["lr_factor"] * rates, "lr_scale": rates}
+
+
+@handles("schedule", "aslp_lr")
+def aslp_lr(case: Case) -> dict[str, Tensor]:
+    p = case.params
+    rates = [
+        p["base_lr"] * compounding_factor(epoch, gamma=p["decay_rate"], every=p["decay_epoch"])
+        for epoch in range(p["epochs"])
+    ]
+    return {"lr": torch.tensor(rates, dtype=torch.float64)}
