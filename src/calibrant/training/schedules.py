@@ -27,3 +27,21 @@ def rate_factor(schedule: ScheduleConfig, epoch: int, epochs: int) -> float:
     if schedule.name == "cosine":
         return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
     return 1.0
+
+
+def compounding_factor(epoch: int, *, gamma: float, every: int) -> float:
+    r"""Return the factor of a rate that falls faster and faster.
+
+    It is $\prod_{e=1}^{epoch} \gamma^{\lfloor e / n \rfloor}$: the published training of ASLP applies the factor
+    of a step schedule, with gamma 0.95 and n = 10, again after every epoch.
+
+    Args:
+        epoch: 0-based.
+        gamma: factor.
+        every: n, epochs of a period.
+
+    Example:
+        >>> [round(compounding_factor(epoch, gamma=0.95, every=10), 4) for epoch in (9, 10, 11, 20, 29)]
+        [1.0, 0.95, 0.9025, 0.5404, 0.2146]
+    """
+    return math.prod(gamma ** (e // every) for e in range(1, epoch + 1))
