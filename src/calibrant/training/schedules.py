@@ -32,8 +32,8 @@ def rate_factor(schedule: ScheduleConfig, epoch: int, epochs: int) -> float:
 def compounding_factor(epoch: int, *, gamma: float, every: int) -> float:
     r"""Return the factor of a rate that falls faster and faster.
 
-    It is $\prod_{e=1}^{epoch} \gamma^{\lfloor e / n \rfloor}$: the published training of ASLP applies the factor
-    of a step schedule, with gamma 0.95 and n = 10, again after every epoch.
+    It is $\prod_{e=1}^{epoch} \gamma^{\lfloor e / n \rfloor}$: the published training of ASLP applies the
+    factor of a step schedule, with gamma 0.95 and n = 10, again after every epoch.
 
     Args:
         epoch: 0-based.
