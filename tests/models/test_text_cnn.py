@@ -19,6 +19,21 @@ def test_padding_in_front_changes_nothing_once_a_window_is_empty():
         net(text[:, :20])
 
 
+@pytest.mark.parametrize("batch", [1, 5, 40])
+def test_leaving_out_common_padding_changes_nothing(batch):
+    torch.manual_seed(0)
+    vectors = torch.randn(30, 8, dtype=torch.float64)
+    net = TextCNN(4, vectors, width=16).double()
+    tokens = torch.randint(1, 30, (batch, 90))
+    for row, length in zip(tokens, torch.randint(0, 91, (batch,)).tolist(), strict=True):
+        row[: 90 - length] = 0
+    tokens[0] = 0
+    gradients = []
+    for logits in (net(tokens), net.classifier(net.net.features(vectors[tokens]))):
+        gradients.append((logits, *torch.autograd.grad(logits.square().sum(), net.net.body[0].weight)))
+    torch.testing.assert_close(*gradients)
+
+
 @pytest.mark.parametrize("freeze", [True, False])
 def test_vectors_are_trained_only_when_asked_and_padding_never(freeze):
     vectors = torch.randn(10, 8)

@@ -1,9 +1,15 @@
 """The text network of the calibration papers: three convolutions over word vectors, the maximum over time."""
 
+import torch
 from torch import Tensor, nn
 
 from calibrant.models.base import Network
 from calibrant.models.registry import register
+
+# Steps that the output of the last convolution sees: 5, and 4 more for each of the other four windows of 5.
+SPAN = 21
+# Groups of texts of similar length in a batch.
+_GROUPS = 8
 
 
 class GlobalPoolingCNN(Network):
@@ -20,7 +26,6 @@ class GlobalPoolingCNN(Network):
         - vectors: (N, T, D); logits: (N, K).
 
     Example:
-        >>> import torch
         >>> net = GlobalPoolingCNN(num_classes=20)
         >>> sum(p.numel() for p in net.parameters()), net(torch.zeros(2, 30, 100)).shape
         (247316, torch.Size([2, 20]))
@@ -56,6 +61,9 @@ class GlobalPoolingCNN(Network):
 class TextCNN(Network):
     """`GlobalPoolingCNN` on the vectors of the words of a text.
 
+    Texts of similar length are computed together, without the padding that they have in common but for one
+    window: windows of padding alone are all alike, so that the maximum over time is the same.
+
     Args:
         num_classes: K.
         vectors: (V, D) vector of each word; row 0 is padding.
@@ -66,7 +74,6 @@ class TextCNN(Network):
         - tokens: (N, T) integers in [0, V); logits: (N, K).
 
     Example:
-        >>> import torch
         >>> net = TextCNN(num_classes=3, vectors=torch.randn(50, 8))
         >>> net(torch.randint(0, 50, (2, 40))).shape
         torch.Size([2, 3])
@@ -82,7 +89,14 @@ class TextCNN(Network):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the hidden layer, (N, width), of (N, T) numbers of words."""
-        return self.net.features(self.embedding(images))
+        steps = images.shape[1]
+        padding = (images != 0).int().argmax(1).where((images != 0).any(1), steps)
+        order = padding.argsort(stable=True)
+        parts = []
+        for part in order.tensor_split(min(_GROUPS, max(len(order), 1))):
+            spare = int(padding[part].min()) - SPAN if len(part) else 0
+            parts.append(self.net.features(self.embedding(images[part, max(spare, 0) :])))
+        return torch.cat(parts)[order.argsort()]
 
 
 @register("text_cnn")
