@@ -9,6 +9,7 @@ from calibrant.data.map_set import MapBatch, MapSet, read_folder
 from calibrant.data.module import ImageData, Loading
 from calibrant.data.registry import create, list_data, register
 from calibrant.data.saliency import duts, saliency
+from calibrant.data.text import TextBatch, TextSet, TextTask, newsgroups, text_table
 
 __all__ = [
     "DenseData",
@@ -20,6 +21,9 @@ __all__ = [
     "Loading",
     "MapBatch",
     "MapSet",
+    "TextBatch",
+    "TextSet",
+    "TextTask",
     "cifar10",
     "cifar10_lt",
     "cifar100",
@@ -28,7 +32,9 @@ __all__ = [
     "digits",
     "duts",
     "list_data",
+    "newsgroups",
     "read_folder",
     "register",
     "saliency",
+    "text_table",
 ]
