@@ -375,7 +375,8 @@ def structure(shown: Tensor, label: Tensor, mean: Tensor, rules: _Rules) -> Tens
 
 def _within(values: Tensor, rules: _Rules) -> Tensor:
     mean = values.mean()
-    deviation = values.std() if len(values) > 1 or not rules.careful else torch.zeros_like(mean)
+    alone = 0.0 if rules.careful else torch.nan
+    deviation = values.std() if len(values) > 1 else torch.full_like(mean, alone)
     return 2 * mean / (mean.square() + 1 + deviation + rules.eps)
 
 
