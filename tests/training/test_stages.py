@@ -78,7 +78,9 @@ def test_a_first_stage_on_other_data_or_of_another_network_is_refused(tmp_path):
     ],
 )
 @pytest.mark.parametrize("shift", [False, True])
-def test_the_second_stage_moves_the_classifier_and_if_asked_the_running_statistics(tmp_path, method, moving, shift):
+def test_the_second_stage_moves_the_classifier_and_if_asked_the_running_statistics(
+    tmp_path, method, moving, shift
+):
     recipe = tiny_recipe(**{**TWO_STAGES, "decouple__method": method, "decouple__shift_bn": shift})
     target = run(recipe, tmp_path)
     before, after = (target.read_weights(stage) for stage in ("train", "decouple"))

@@ -22,12 +22,13 @@ def tiny_images(train: int = 40, val: int = 30, split_seed: int = 1) -> ImageTas
 
 
 class TinyNet(Network):
-    """One convolution, batch norm and dropout."""
+    """One convolution, batch norm and dropout, or neither of the two."""
 
-    def __init__(self, num_classes: int, in_channels: int = 1, dropout: float = 0.3) -> None:
+    def __init__(self, num_classes: int, in_channels: int = 1, dropout: float = 0.3, norm: bool = True) -> None:
         super().__init__()
+        normed = nn.BatchNorm2d(4) if norm else nn.Identity()
         self.body = nn.Sequential(
-            nn.Conv2d(in_channels, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(dropout)
+            nn.Conv2d(in_channels, 4, 3, 2, 1), normed, nn.ReLU(), nn.Flatten(), nn.Dropout(dropout)
         )
         self.classifier = nn.Linear(64, num_classes)
 

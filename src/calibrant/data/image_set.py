@@ -13,11 +13,12 @@ from calibrant.metrics.definitions import Groups
 
 
 class ImageBatch(TypedDict):
-    """A batch: `image` (B, C, H, W), `target` (B,) int64, `id` (B,) int64."""
+    """A batch: `image` (B, C, H, W), `target`, `id` and `index` (B,) int64: label, id, position in the set."""
 
     image: Tensor
     target: Tensor
     id: Tensor
+    index: Tensor
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class ImageSet(Dataset[ImageBatch]):
 
     def __getitem__(self, index: list[int] | Tensor) -> ImageBatch:
         at = torch.as_tensor(index)
-        return {"image": self.images[at], "target": self.targets[at], "id": self.ids[at]}
+        return {"image": self.images[at], "target": self.targets[at], "id": self.ids[at], "index": at}
 
     def subset(self, positions: Tensor) -> "ImageSet":
         """Return the images at some positions, in that order."""

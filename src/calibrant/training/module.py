@@ -110,15 +110,24 @@ class TrainingModule(LightningModule):
             loss = self._loss_of(batch)
         except InputError as error:
             raise InputError(f"In epoch {self.current_epoch}, batch {batch_idx}: {error}") from None
-        self._note(loss.detach(), batch_idx)
-        return loss
+        share = self._share_of(len(batch["target"]))
+        self._note(loss.detach(), share, batch_idx)
+        return loss * share
+
+    def _share_of(self, images: int) -> float | Tensor:
+        """Return the factor that makes the mean over the processes the mean over their images."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        together = torch.tensor(float(images), device=self.device)
+        sum_over_processes(together)
+        return images * self.trainer.world_size / together
 
     def _loss_of(self, batch: ImageBatch) -> Tensor:
         images, target = batch["image"], batch["target"]
         if self._mixer is not None:
             images, pair = self._mixer.mix(images, target, self.current_epoch)
             return mixed_loss(self.loss, self(images), pair)
-        index = batch["id"] if self.loss.needs_index else None
+        index = batch["index"] if self.loss.needs_index else None
         logits = self(images)
         loss: Tensor = self.loss(logits, target, index=index)
         if "train" in self.loss.observes:
@@ -154,10 +163,11 @@ class TrainingModule(LightningModule):
             "ids": batch["id"].cpu(),
         }
 
-    def _note(self, loss: Tensor, batch_idx: int) -> None:
+    def _note(self, loss: Tensor, share: float | Tensor, batch_idx: int) -> None:
         for name, value in {"loss": loss, **self.loss.terms}.items():
             old = self._sums.get(name)
-            self._sums[name] = value.double() if old is None else old + value
+            part = value.double() * share
+            self._sums[name] = part if old is None else old + part
         self._steps += 1
         # Looking at the value stops an accelerator until it is there: note the first bad batch on the device
         # and look once an epoch.

@@ -152,11 +152,12 @@ class RunFolder:
             ) from None
         return Predictions(logits, targets, ids, names or [str(c) for c in range(logits.shape[1])])
 
-    def history(self) -> dict[str, list[float]]:
-        """Return the columns of `metrics.csv` by name, one value an epoch, nan where a row has none."""
-        if not self.history_path.is_file():
+    def history(self, stage: StageName = "train") -> dict[str, list[float]]:
+        """Return the columns of a stage's table by name, one value an epoch, nan where a row has none."""
+        path = self.stage(stage).history
+        if not path.is_file():
             return {}
-        with self.history_path.open(newline="") as file:
+        with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         names = rows[0].keys() if rows else ()
         return {name: [_number(row[name]) for row in rows] for name in names}

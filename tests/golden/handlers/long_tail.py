@@ -145,7 +145,7 @@ def _train(case: Case, module: TrainingModule) -> None:
     for _ in range(params["epochs"]):
         module.train()
         for images, target in batches[: params["batches_used_per_epoch"]]:
-            loss = module._loss_of({"image": images, "target": target, "id": target})
+            loss = module._loss_of({"image": images, "target": target, "id": target, "index": target})
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
