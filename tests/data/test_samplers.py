@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from calibrant.data.order import BatchOrder, EpochOrder, Share
 from calibrant.data.samplers import (
     ClassBalancedOrder,
+    PairedOrder,
     WeightedOrder,
     balanced_length,
     effective_number,
@@ -62,8 +63,9 @@ def test_every_sample_of_a_class_comes_before_one_repeats_across_epochs(counts, 
         lambda seed: EpochOrder(55, 8, seed=seed),
         lambda seed: ClassBalancedOrder(long_tail().sort().values, 50, 8, seed),
         lambda seed: WeightedOrder(inverse_frequency(long_tail().sort().values), 50, 8, seed),
+        lambda seed: PairedOrder(long_tail().sort().values, 8, seed),
     ],
-    ids=["epoch", "class-balanced", "weighted"],
+    ids=["epoch", "class-balanced", "weighted", "paired"],
 )
 def test_an_epoch_is_a_function_of_seed_and_number(make):
     order = make(3)
@@ -92,6 +94,39 @@ def test_weights_make_the_classes_come_as_they_say():
     torch.testing.assert_close(
         shares(reversed_frequency(targets)), backwards / backwards.sum(), atol=0.01, rtol=0
     )
+
+
+@pytest.mark.parametrize(("drop_last", "sizes"), [(False, [16] * 6 + [14]), (True, [16] * 6)])
+def test_a_paired_batch_is_half_a_shuffle_and_half_reversed_draws(drop_last, sizes):
+    targets = long_tail()
+    order = PairedOrder(targets, 8, seed=3, drop_last=drop_last)
+    plain = EpochOrder(55, 8, seed=3, drop_last=drop_last)
+    for number in (1, 0):
+        order.set_epoch(number)
+        plain.set_epoch(number)
+        batches = list(order)
+        assert [len(batch) for batch in batches] == sizes
+        assert len(order) == len(plain) == len(sizes)
+        for batch, uniform in zip(batches, plain, strict=True):
+            assert torch.equal(batch.chunk(2)[0], uniform)
+
+
+def test_the_reversed_half_draws_rare_classes_more_often_and_for_itself():
+    targets = long_tail().repeat(300)
+    order = PairedOrder(targets, 500, seed=0)
+    halves = [batch.chunk(2)[1] for batch in order]
+    drawn = torch.cat(halves)
+    shares = targets[drawn].bincount(minlength=6) / len(drawn)
+    counts = targets.bincount().double()
+    expected = torch.where(counts > 0, 1 / counts, 0.0)
+    torch.testing.assert_close(shares.double(), expected / expected.sum(), atol=0.02, rtol=0)
+    with_the_seed_of_the_shuffle = WeightedOrder(reversed_frequency(targets), len(targets), 500, seed=0)
+    assert not torch.equal(drawn, with_the_seed_of_the_shuffle.positions())
+
+
+def test_without_samples_there_are_no_pairs():
+    with pytest.raises(InputError, match="no sample"):
+        PairedOrder(torch.empty(0, dtype=torch.long), 4, seed=0)
 
 
 def test_length_of_a_balanced_epoch_is_that_of_the_spec():

@@ -8,7 +8,7 @@ from torch.utils.data import Sampler
 
 from calibrant.errors import InputError
 
-_STREAMS = {"order": 0, "augmentation": 1, "step": 2, "mix": 3, "decouple": 4}
+_STREAMS = {"order": 0, "augmentation": 1, "step": 2, "mix": 3, "decouple": 4, "partner": 5}
 
 
 def epoch_seed(seed: int, epoch: int, stream: str) -> int:

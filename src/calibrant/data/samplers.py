@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor
 
-from calibrant.data.order import BatchOrder, epoch_seed
+from calibrant.data.order import BatchOrder, EpochOrder, epoch_seed
 from calibrant.errors import InputError
 
 
@@ -227,6 +227,52 @@ class WeightedOrder(BatchOrder):
         # From (0, 1], so that a first sample of weight 0 is not reached by the number 0.
         uniform = 1 - torch.rand(self.count, generator=generator, dtype=torch.float64)
         return inverse_cdf(self.weights, uniform)
+
+
+class PairedOrder(BatchOrder):
+    """Two batches in one, for a network with two branches: samples as they come, then as many drawn reversed.
+
+    The first half of a batch belongs to a shuffle that visits every sample once an epoch; the second half is
+    drawn with replacement, the rarer classes more often (`reversed_frequency`). A length counts the batches of
+    one branch: ceil(N / B), or floor(N / B) with `drop_last`.
+
+    Args:
+        targets: (N,) labels of the samples.
+        batch_size: B, samples of each branch.
+        seed: seed of the shuffle; the draws have a seed of their own that follows from it.
+        drop_last: leave out an incomplete last batch.
+
+    Raises:
+        InputError: no targets.
+
+    Example:
+        >>> order = PairedOrder(torch.tensor([0, 0, 0, 1]), batch_size=2, seed=0)
+        >>> first, second = order
+        >>> len(first), torch.cat([first[:2], second[:2]]).sort().values.tolist()
+        (4, [0, 1, 2, 3])
+
+    Zhou, Cui, Wei, Chen: "BBN: Bilateral-Branch Network with Cumulative Learning for Long-Tailed Visual
+    Recognition", CVPR 2020.
+    """
+
+    def __init__(self, targets: Tensor, batch_size: int, seed: int, *, drop_last: bool = False) -> None:
+        _check(len(targets), len(targets))
+        super().__init__(2 * len(targets), 2 * batch_size, drop_last=drop_last)
+        self.uniform = EpochOrder(len(targets), batch_size, seed=seed)
+        self.reversed = WeightedOrder(
+            reversed_frequency(targets), len(targets), batch_size, epoch_seed(seed, 0, "partner")
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        super().set_epoch(epoch)
+        self.uniform.set_epoch(epoch)
+        self.reversed.set_epoch(epoch)
+
+    def positions(self) -> Tensor:
+        """Return the positions of the epoch, batch after batch of the two branches in turn."""
+        pairs = zip(self.uniform, self.reversed, strict=True)
+        return torch.cat([half for pair in pairs for half in pair])
 
 
 def _check(samples: int, num_samples: int, per_class: int = 1) -> None:

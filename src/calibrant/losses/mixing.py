@@ -210,7 +210,7 @@ def bbn_lambda(epoch: int, horizon: int = 200) -> float:
     return 1.0 - (epoch / horizon) ** 2
 
 
-def bbn_features(uniform: Tensor, reversed_: Tensor, lam: float = 0.5) -> Tensor:
+def bbn_features(uniform: Tensor, reversed_: Tensor, lam: float | Tensor = 0.5) -> Tensor:
     r"""Return $[2\lambda f_u; 2(1-\lambda) f_r]$, what BBN's classifier sees; $[f_u; f_r]$ at test time.
 
     The loss of the batch is `mixed_loss(loss, classifier(features), MixedPair(labels_u, labels_r, lam))`.

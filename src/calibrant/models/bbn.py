@@ -55,13 +55,16 @@ class BilateralBranchNetwork(Network):
         maps = self.trunk.maps(images)
         return bbn_features(self.branch_a(maps).mean((2, 3)), self.branch_b(maps).mean((2, 3)))
 
-    def forward(self, images: Tensor, reversed_images: Tensor | None = None, alpha: float = 0.5) -> Tensor:
+    def forward(
+        self, images: Tensor, reversed_images: Tensor | None = None, alpha: float | Tensor = 0.5
+    ) -> Tensor:
         """Return the logits, (N, K).
 
         Args:
             images: (N, C, H, W); in training, drawn as they come.
             reversed_images: (N, C, H, W) drawn with the class frequencies reversed, in training.
-            alpha: share of the first branch, in training.
+            alpha: share of the first branch, in training; as a tensor a compiled network takes any without
+                being compiled again.
         """
         if reversed_images is None:
             return super().forward(images)
