@@ -88,3 +88,12 @@ def test_every_field_is_documented():
     for action in parser._actions:
         if action.dest.count(".") or action.dest in ("seed", "posthoc"):
             assert action.help, action.dest
+
+
+def test_the_imbalance_has_a_key_of_its_own_and_a_place_among_the_options_of_the_data():
+    # As runs of either kind have written it down.
+    given = [{"imbalance": 50}, {"args": {"imbalance": 50}}]
+    recipes = [build_recipe({"data": {"name": "cifar10_lt", **part}}) for part in given]
+    assert [(r.data.imbalance, r.data.args) for r in recipes] == [(50, {}), (None, {"imbalance": 50})]
+    assert difference("data: {name: cifar10_lt}", build_recipe({"data": {"name": "cifar10_lt"}})) == []
+    assert difference("data: {name: cifar10_lt}", recipes[0]) == ["data.imbalance None, not 50.0"]

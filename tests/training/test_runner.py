@@ -193,6 +193,8 @@ def test_nan_logits_stop_the_run_and_name_epoch_and_batch(tmp_path):
         ({"model__name": "tiny_nut"}, "did you mean 'tiny_net'"),
         ({"data__name": "tiny_image"}, "did you mean 'tiny_images'"),
         ({"data__args": {"colour": 1}}, "no option 'colour'"),
+        ({"data__imbalance": 50.0}, "no option 'imbalance'"),
+        ({"data__val": 30, "data__args": {"val": 20}}, "data.val 30 and data.args.val 20 are the same option"),
     ],
 )
 def test_what_cannot_be_built_is_one_sentence(tmp_path, changes, said):

@@ -17,6 +17,7 @@ def create(
     download: bool = False,
     train: int | None = None,
     val: int | None = None,
+    imbalance: float | None = None,
     split_seed: int = 1,
     **options: Any,
 ) -> Any:
@@ -28,6 +29,8 @@ def create(
         download: fetch what is missing, where torchvision can.
         train: number of training images kept; None for all.
         val: number of validation images; None for the data set's own number.
+        imbalance: images of the largest class over those of the smallest, of the long-tailed sets; None for the
+            data set's own number.
         split_seed: seed of the division.
         **options: the data set's own arguments.
 
@@ -39,7 +42,7 @@ def create(
         >>> len(task.train), len(task.val), len(task.test)
         (100, 400, 1197)
     """
-    given = {"train": train, "val": val}
+    given = {"train": train, "val": val, "imbalance": imbalance}
     return DATASETS.create(
         name,
         {"root": Path(root).expanduser(), "download": download, "split_seed": split_seed},

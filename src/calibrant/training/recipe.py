@@ -17,6 +17,8 @@ class DataConfig:
         download: fetch the data set through torchvision when it is missing.
         train: number of training images that are kept; null for all.
         val: number of images held out for validation; null for the data set's own number.
+        imbalance: images of the largest class over those of the smallest, of the long-tailed sets; null for
+            the data set's own number.
         split_seed: seed of the division into train and validation, the same for every run, so that runs
             with different seeds can be compared image by image.
         args: options of the data set itself.
@@ -27,6 +29,7 @@ class DataConfig:
     download: bool = False
     train: int | None = None
     val: int | None = None
+    imbalance: float | None = None
     split_seed: int = 1
     args: dict[str, Any] = field(default_factory=dict)
 
@@ -130,14 +133,16 @@ class SamplerConfig:
     Args:
         name: "shuffle", each image once; "class_balanced", the classes in turn, `per_class` images of each at a
             time; "inverse_frequency" and "effective_number", draws with replacement in which an image weighs
-            one over its class's number of images, plain or effective.
+            one over its class's number of images, plain or effective; "bilateral", of each step two
+            batches, one of a shuffle and one in which a rarer class comes more often, for a bilateral-branch
+            network.
         per_class: of "class_balanced".
         beta: of "effective_number".
         extra_batches: batches of an epoch beyond those of one pass over the training images; the second stage
             of the code of MiSLAS has one.
     """
 
-    name: Literal["shuffle", "class_balanced", "inverse_frequency", "effective_number"] = "shuffle"
+    name: Literal["shuffle", "class_balanced", "inverse_frequency", "effective_number", "bilateral"] = "shuffle"
     per_class: int = 4
     beta: float = 0.9999
     extra_batches: int = 0

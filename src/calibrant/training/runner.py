@@ -76,15 +76,16 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
 def read_data(recipe: Recipe) -> data.ImageData:
     """Read the data of a recipe; raises `InputError` for a name, an option or files that are not there."""
     config = recipe.data
-    task = data.create(
-        config.name,
-        root=config.root,
-        download=config.download,
-        train=config.train,
-        val=config.val,
-        split_seed=config.split_seed,
-        **config.args,
-    )
+    options = {
+        key: getattr(config, key) for key in ("root", "download", "train", "val", "imbalance", "split_seed")
+    }
+    for key in config.args:
+        if options.get(key) is not None:
+            raise InputError(
+                f"data.{key} {options[key]!r} and data.args.{key} {config.args[key]!r} are the same option: "
+                "leave out one of them."
+            )
+    task = data.create(config.name, **options | config.args)
     return data.ImageData(task)
 
 

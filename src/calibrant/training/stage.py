@@ -16,6 +16,7 @@ from calibrant.data import ImageData, Loading
 from calibrant.data.order import BatchOrder
 from calibrant.data.samplers import (
     ClassBalancedOrder,
+    PairedOrder,
     WeightedOrder,
     balanced_length,
     effective_number,
@@ -165,10 +166,12 @@ def _order(stage: StageConfig, seed: int) -> Callable[[Tensor], BatchOrder] | No
     config, size = stage.sampler, stage.batch_size
     if config.name == "shuffle" and not config.extra_batches:
         return None
-    if config.name == "shuffle":
+    if config.name in ("shuffle", "bilateral") and config.extra_batches:
         raise InputError("A shuffle visits each image once: extra_batches must be 0 for it.")
 
     def make(targets: Tensor) -> BatchOrder:
+        if config.name == "bilateral":
+            return PairedOrder(targets, size, seed, drop_last=stage.drop_last)
         length = balanced_length(len(targets), size) + config.extra_batches * size
         if config.name == "class_balanced":
             return ClassBalancedOrder(targets, length, size, seed, per_class=config.per_class)

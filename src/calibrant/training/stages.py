@@ -9,6 +9,7 @@ from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
 from calibrant.models import Network
+from calibrant.training.bilateral import module_kind
 from calibrant.training.callbacks import Listener
 from calibrant.training.decouple import DecoupledModule, replace_head, use_cosines
 from calibrant.training.module import TrainingModule
@@ -60,7 +61,7 @@ def build(recipe: Recipe, images: data.ImageData) -> TrainingModule:
     loss = _loss(recipe.train, images)
     if recipe.model.head == "cosine":
         use_cosines(network, getattr(loss, "scale", 1.0))
-    return TrainingModule(
+    return module_kind(network, recipe)(
         network,
         loss,
         recipe.train,
