@@ -7,25 +7,40 @@ import pytest
 import torch
 from torch import Tensor
 
-from calibrant.compare.table import COLUMNS, holm, tabulate
+from calibrant.compare.table import COLUMNS, GROUPS, Table, holm, tabulate
 from calibrant.errors import InputError
 from calibrant.training.judging import judge
 from calibrant.training.run_folder import Predictions, RunFolder
 
 
-def finished(path, method: str, seed: int, logits: Tensor, target: Tensor, recipe: str = "made") -> RunFolder:
+def finished(
+    path,
+    method: str,
+    seed: int,
+    logits: Tensor,
+    target: Tensor,
+    recipe: str = "made",
+    *,
+    stages: tuple[str, ...] = ("temperature",),
+    selected_on_test: bool = False,
+    groups: dict[str, float | None] | None = None,
+) -> RunFolder:
     run = RunFolder(path / recipe / method / f"seed{seed}")
     predictions = Predictions(logits, target, torch.arange(len(target)), ["a", "b", "c"])
     run.write_predictions("val", predictions)
     run.write_predictions("test", predictions)
     data = {"name": "made", "train": 1, "val": len(target), "test": len(target), "note": ""}
+    judged = judge({"val": predictions, "test": predictions}, stages)
+    for stage in judged["metrics"]["test"].values():
+        stage |= {name: {"value": value, "low": None, "high": None} for name, value in (groups or {}).items()}
     run.write_result(
         {
             "recipe": recipe,
             "method": method,
             "seed": seed,
             "data": data,
-            **judge({"val": predictions, "test": predictions}, ["temperature"]),
+            "selected_on_test": selected_on_test,
+            **judged,
         }
     )
     return run
@@ -104,12 +119,16 @@ def test_the_text_fits_a_terminal_and_says_what_is_marked(table):
     assert f"{100 * cell.mean:.2f} ± {100 * cell.std:.2f}*" in line
 
 
-def test_the_drawn_table_fits_a_terminal_of_120_columns(table):
+def drawn_in_120_columns(table: Table) -> str:
     from rich.console import Console
 
     console = Console(width=120, file=io.StringIO(), force_terminal=True, color_system=None)
     console.print(table.to_rich())
-    drawn = console.file.getvalue()
+    return console.file.getvalue()
+
+
+def test_the_drawn_table_fits_a_terminal_of_120_columns(table):
+    drawn = drawn_in_120_columns(table)
     assert "…" not in drawn
     for row in table.rows:
         for metric in COLUMNS:
@@ -124,6 +143,98 @@ def test_json_and_csv_hold_every_number(table, runs):
     lines = list(csv.DictReader(io.StringIO(table.to_csv())))
     assert len(lines) == 3 * 2 * len(COLUMNS)
     assert float(lines[0]["mean"]) == table.rows[0].cells["accuracy"]["none"].mean
+
+
+@pytest.fixture(scope="module")
+def long_tailed(tmp_path_factory) -> Table:
+    """Two methods with two seeds and accuracies of groups of classes; test images chose the epochs of one."""
+    path = tmp_path_factory.mktemp("lt")
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(400, 3, generator=generator)
+    target = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+    return tabulate(
+        [
+            finished(
+                path,
+                method,
+                seed,
+                (1 + seed) * sharpness * logits,
+                target,
+                selected_on_test=method == "mbls:margin=6",
+                groups={"many": 0.91 - 0.02 * seed, "medium": 0.5, "few": None},
+            )
+            for method, sharpness in (("balanced_softmax", 1.0), ("mbls:margin=6", 3.0))
+            for seed in (0, 1)
+        ]
+    )
+
+
+def test_accuracies_of_groups_of_classes_are_shown_where_every_run_has_them(long_tailed):
+    cells = long_tailed.rows[0].cells
+    assert cells["many"]["none"].values == [0.91, 0.89]
+    assert cells["many"]["none"].text("many") == "90.0 ± 1.4"
+    assert cells["few"]["none"].text("few") == "–"
+    for text in (long_tailed.to_text(), drawn_in_120_columns(long_tailed)):
+        assert max(map(len, text.splitlines())) <= 120
+        assert "…" not in text
+        heads = ["accuracy %", "many %", "medium %", "few %", "ECE %", "class-wise %", "NLL"]
+        head = next(line for line in text.splitlines() if "many %" in line)
+        assert [head.index(name) for name in heads] == sorted(head.index(name) for name in heads)
+        assert "90.0 ± 1.4" in text
+        assert "untested" in text
+    tree = json.loads(long_tailed.to_json())
+    assert set(tree["rows"][0]["cells"]) == set(COLUMNS) | set(GROUPS)
+    lines = list(csv.DictReader(io.StringIO(long_tailed.to_csv())))
+    assert len(lines) == 2 * 2 * (len(COLUMNS) + len(GROUPS))
+
+
+def test_groups_that_a_run_lacks_are_left_out(tmp_path):
+    target = torch.arange(30) % 3
+    groups = {"many": 0.9, "medium": 0.5, "few": 0.1}
+    runs = [
+        finished(tmp_path, name, 0, torch.randn(30, 3), target, groups=groups if name == "a" else None)
+        for name in "ab"
+    ]
+    assert tabulate(runs).metrics == list(COLUMNS)
+    assert "untested" not in tabulate(runs).to_text()
+    assert "many" in tabulate(runs[:1]).metrics
+
+
+def test_an_epoch_that_test_images_chose_is_marked_and_explained(long_tailed, table):
+    assert [row.label for row in long_tailed.rows] == ["balanced_softmax", "mbls:margin=6†"]
+    for text in (long_tailed.to_text(), drawn_in_120_columns(long_tailed)):
+        assert "mbls:margin=6†" in text
+        assert "† the epoch was chosen by the accuracy on the test images" in text
+    assert [row["selected_on_test"] for row in json.loads(long_tailed.to_json())["rows"]] == [False, True]
+    lines = csv.DictReader(io.StringIO(long_tailed.to_csv()))
+    assert {(line["method"], line["selected_on_test"]) for line in lines} == {
+        ("balanced_softmax", "False"),
+        ("mbls:margin=6", "True"),
+    }
+    assert "†" not in table.to_text()
+
+
+def test_a_long_name_has_a_line_for_itself(tmp_path):
+    target = torch.arange(30) % 3
+    name = "mbls:margin=6,class_reduction=sum,alpha=0.05"
+    runs = [finished(tmp_path, name, seed, 5 * torch.randn(30, 3), target) for seed in (0, 1)]
+    text = tabulate(runs).to_text()
+    assert max(map(len, text.splitlines())) <= 120
+    lines = text.splitlines()
+    at = lines.index(name)
+    assert lines[at + 1].startswith("  as trained ")
+    assert lines[at + 2].startswith("  temperature ")
+
+
+def test_runs_without_a_calibrator_have_one_line_each(tmp_path):
+    target = torch.arange(30) % 3
+    plain = finished(tmp_path, "plain", 0, torch.randn(30, 3), target, stages=())
+    scaled = finished(tmp_path, "scaled", 0, torch.randn(30, 3), target)
+    for runs in ([plain], [plain, scaled]):
+        table = tabulate(runs)
+        assert table.stages == ["none"]
+        assert "temperature" not in table.to_text()
+        assert "temperature" not in drawn_in_120_columns(table)
 
 
 def test_nothing_to_tabulate_is_refused():

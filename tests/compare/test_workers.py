@@ -83,7 +83,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_table_of_an_undistu
         tree.setdefault(part, {})[name] = value
     undisturbed = [
         run(recipe, folder)
-        for recipe, folder in plan("digits", tree, losses=LOSSES, seeds=[0], root=tmp_path / "u")
+        for recipe, folder in plan(["digits"], tree, losses=LOSSES, seeds=[0], root=tmp_path / "u")
     ]
     table = tabulate(undisturbed)
     assert json.loads((tmp_path / "runs/digits/table.json").read_text()) == json.loads(table.to_json())

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from calibrant.errors import InputError
+from calibrant.report import sections
 from calibrant.report.evidence import RAW, SCALED, gather
 from calibrant.training.run_folder import RunFolder
 from tests.report.conftest import MakeRun
@@ -65,10 +66,22 @@ def test_order_of_the_samples_in_a_file_does_not_matter(make_run: MakeRun) -> No
     )
 
 
-def test_runs_of_another_recipe_are_refused(make_run: MakeRun) -> None:
-    with pytest.raises(InputError, match=r"recipe 'toy' and .* of 'digits'") as error:
-        gather([make_run("ce"), make_run("mbls", recipe="digits")])
-    assert "\n" not in str(error.value)
+def test_runs_of_several_recipes_stand_side_by_side(make_run: MakeRun) -> None:
+    first, second = make_run("ce"), make_run("ce", recipe="toy/other")
+    second.recipe_path.write_text("name: toy/other\ndecouple:\n  method: crt\n  from_run: there\nseed: 0\n")
+    comparison = gather([first, second])
+    assert [method.name for method in comparison.methods] == ["toy", "toy/other"]
+    assert comparison.recipe == "toy, toy/other"
+    # That recipes differ is what is compared; that runs of one do is a doubt.
+    assert comparison.notices == []
+    facts = {fact["head"]: fact["text"] for fact in sections.facts(comparison)}
+    said = "2: toy, toy/other; beside loss and seed they differ in decouple.method, train.epochs."
+    assert facts["Recipes"] == said
+    third = make_run("ce", 1, recipe="toy/other")
+    third.recipe_path.write_text("name: toy/other\ndecouple:\n  method: lws\nseed: 1\n")
+    assert gather([first, second, third]).notices[-1] == (
+        "The runs of toy/other differ in more than the loss and the seed: decouple.method."
+    )
 
 
 @pytest.mark.parametrize("change", [{"name": "cifar10"}, {"test": 10}, {"class_counts": [1, 2, 3, 4]}])
@@ -147,3 +160,20 @@ def test_what_is_unfair_is_said(make_run: MakeRun) -> None:
     assert "different commits of the code" in said
     assert "did not converge for mbls, seed 1" in said
     assert "more than the loss and the seed: train.epochs." in said
+
+
+def test_epochs_of_a_second_stage_follow_those_of_the_first(make_run: MakeRun) -> None:
+    run = make_run("crt")
+    run.stage("decouple").history.write_text("epoch,train_loss\n0,0.4\n1,0.3\n")
+    method = gather([run]).methods[0]
+    np.testing.assert_allclose(method.curves["train_loss"].values, [[2.0, 1.0, 0.5, 0.4, 0.3]])
+    np.testing.assert_allclose(method.curves["val_ece"].values, [[np.nan, 0.3, 0.1, np.nan, np.nan]])
+
+
+def test_a_second_stage_without_training_on_the_first_of_another_run_lacks_nothing(make_run: MakeRun) -> None:
+    run = make_run("tau")
+    run.history_path.unlink()
+    assert "no training curves" in gather([run]).notices[0]
+    run.write_weights("decouple", {"w": torch.zeros(1)}, 0.0)
+    found = gather([run])
+    assert (found.notices, found.methods[0].curves) == ([], {})

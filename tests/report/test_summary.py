@@ -14,7 +14,7 @@ def said(runs: list[RunFolder]) -> dict[str, str]:
 def test_planted_truth_is_found(three: list[RunFolder]) -> None:
     points = said(three)
     assert points["Trust most, as trained"].startswith("mbls: its confidence is off by")
-    assert points["Trust most, as trained"].endswith("less than every other loss by the paired test.")
+    assert points["Trust most, as trained"].endswith("less than every other method by the paired test.")
     worst = points["Trust least, as trained"]
     assert worst.startswith(("ce", "ls"))
     assert "times as much" in worst
@@ -60,7 +60,9 @@ def test_losses_that_the_test_does_not_tell_apart_are_named_together(make_run: M
 
 def test_equals_are_not_ranked(make_run: MakeRun) -> None:
     points = said([make_run(name, seed) for name, seeds in (("a", (0, 1)), ("b", (2, 3))) for seed in seeds])
-    assert points["Trust most, as trained"].startswith("No loss is shown to be better calibrated than another.")
+    assert points["Trust most, as trained"].startswith(
+        "No method is shown to be better calibrated than another."
+    )
     assert "Trust least, as trained" not in points
     assert "tells none apart" in points["Accuracy"]
 
@@ -82,6 +84,6 @@ def test_without_predictions_only_what_is_known_is_said(three: list[RunFolder]) 
     for run in three:
         run.predictions_path("test").unlink()
     points = said(three)
-    assert points["Trust most, as trained"].startswith("No loss is shown to be better calibrated")
+    assert points["Trust most, as trained"].startswith("No method is shown to be better calibrated")
     assert "Too sure or not sure enough, as trained" not in points
     assert "After it," in points["What temperature scaling changes"]

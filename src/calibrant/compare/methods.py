@@ -89,8 +89,9 @@ def home_of(names: Sequence[str]) -> str:
 def share_first_stages(runs: Sequence[Planned], root: Path) -> list[list[Planned]]:
     """Let the runs that have the same first stage take it from one run.
 
-    That run is one of the comparison itself where there is one, and else a run of its own, which is not in the
-    table. A run that has begun with a first stage of its own goes on with it.
+    That run is one of the comparison itself where there is one, and else a run of its own, of a recipe called
+    `RECIPE/first-stage`, which is not in the table. A run that has begun with a first stage of its own goes on
+    with it.
 
     Returns:
         two lists: what must be finished first, and what starts from it.
@@ -105,9 +106,11 @@ def share_first_stages(runs: Sequence[Planned], root: Path) -> list[list[Planned
             continue
         key = _first_stage(recipe)
         if key not in alone:
-            alone[key] = root / recipe.name.replace("/", "-") / "first-stage" / f"seed{recipe.seed}"
+            own = replace(recipe, name=f"{recipe.name}/first-stage", decouple=DecoupleConfig())
+            alone[key] = folder_of(own, root)
+            plain[alone[key]] = own
         source = alone[key]
-        first[source] = plain.get(source) or replace(recipe, decouple=DecoupleConfig())
+        first[source] = plain[source]
         rest.append((replace(recipe, decouple=replace(recipe.decouple, from_run=str(source))), folder))
     return [
         [(recipe, folder) for folder, recipe in first.items()],

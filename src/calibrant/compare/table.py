@@ -29,12 +29,31 @@ COLUMNS: dict[str, tuple[str, float, int, bool]] = {
     "nll": ("NLL", 1.0, 3, False),
     "brier": ("Brier", 1.0, 4, False),
 }
+#: Accuracy on groups of classes by their number of training images; results of long-tailed data have it.
+GROUPS: dict[str, tuple[str, float, int, bool]] = {
+    "many": ("many %", 100.0, 1, True),
+    "medium": ("medium %", 100.0, 1, True),
+    "few": ("few %", 100.0, 1, True),
+}
+METRICS = {"accuracy": COLUMNS["accuracy"], **GROUPS, **COLUMNS}
+#: What is shown of a table with groups, so that it fits.
+_WITH_GROUPS = ("accuracy", *GROUPS, "ece", "classwise_ece", "nll")
 STAGES = {"none": "as trained", "temperature": "temperature"}
+#: Widest line of a table, in characters.
+WIDTH = 120
 #: Significance level of "not worse than the best", over all comparisons of one column together.
 LEVEL = 0.05
 EXPLANATION = (
     "Mean ± standard deviation over seeds, on test. * best: the leading mean, and those that a paired "
     "randomisation test on the test images does not find worse (5 %, Holm); no mark where it tells none apart."
+)
+GROUPS_EXPLANATION = (
+    "Many, medium, few: accuracy on the classes with many, with fewer and with few training images, untested."
+)
+ON_TEST = "†"
+ON_TEST_EXPLANATION = (
+    "† the epoch was chosen by the accuracy on the test images, as some published code does: its figures are "
+    "optimistic."
 )
 
 
@@ -56,85 +75,132 @@ class Cell:
 
     def text(self, metric: str) -> str:
         """Return "mean ± std" in the units of the table, with a star for a best one."""
-        _, factor, digits, _ = COLUMNS[metric]
+        _, factor, digits, _ = METRICS[metric]
+        if math.isnan(self.mean):
+            return "–"
         spread = "" if math.isnan(self.std) else f" ± {factor * self.std:.{digits}f}"
         return f"{factor * self.mean:.{digits}f}{spread}{'*' if self.best else ''}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method: `cells[metric][stage]`, and the seeds that were run."""
+    """A method: `cells[metric][stage]`, the seeds that were run, and whether test images chose the epoch."""
 
     method: str
     seeds: list[int]
     cells: dict[str, dict[str, Cell]]
+    selected_on_test: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name of the method, with a † where test images chose the epoch."""
+        return self.method + (ON_TEST if self.selected_on_test else "")
 
 
 @dataclass(frozen=True)
 class Table:
-    """What `tabulate` returns; `rows` in the order of the runs given."""
+    """What `tabulate` returns.
+
+    Attributes:
+        title: the recipes.
+        rows: the methods, in the order of the runs given.
+        stages: the stages of calibration that every run has.
+        note: what the data are.
+        metrics: the metrics that every run has.
+    """
 
     title: str
     rows: list[Row]
     stages: list[str]
     note: str
+    metrics: list[str]
+
+    @property
+    def shown(self) -> list[str]:
+        """The metrics that `to_text` and `to_rich` show."""
+        grouped = any(metric in GROUPS for metric in self.metrics)
+        return [m for m in self.metrics if m in (_WITH_GROUPS if grouped else COLUMNS)]
+
+    @property
+    def explanations(self) -> list[str]:
+        """What a reader must know of the marks and the columns, a sentence or two each."""
+        grouped = any(metric in GROUPS for metric in self.metrics)
+        on_test = any(row.selected_on_test for row in self.rows)
+        return [
+            EXPLANATION,
+            *([GROUPS_EXPLANATION] if grouped else []),
+            *([ON_TEST_EXPLANATION] if on_test else []),
+        ]
 
     def to_rich(self) -> "RichTable":
         """Return a table for rich; it fits 120 columns."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table as RichTable
+        from rich.text import Text
 
-        caption = f"{self.note}\n{EXPLANATION}"
         table = RichTable(
             title=self.title,
-            caption=caption,
+            caption="\n".join([self.note, *self.explanations]),
             caption_justify="left",
             box=SIMPLE_HEAD,
             collapse_padding=True,
             pad_edge=False,
         )
-        table.add_column("loss", no_wrap=True)
-        table.add_column("calibrated", no_wrap=True)
-        for heading, *_ in COLUMNS.values():
-            table.add_column(heading, justify="right", no_wrap=True)
-        for row in self.rows:
-            for stage in self.stages:
-                cells = [(row.cells[m][stage], m) for m in COLUMNS]
-                shown = [f"[bold]{c.text(m)}[/bold]" if c.best else c.text(m) for c, m in cells]
-                first = stage == self.stages[0]
-                table.add_row(
-                    row.method if first else "", STAGES[stage], *shown, end_section=stage == self.stages[-1]
-                )
+        lines = self._lines()
+        names = len(lines[0]) - len(self.shown)
+        table.add_column(lines[0][0], overflow="fold")
+        for i, heading in enumerate(lines[0][1:], 1):
+            table.add_column(heading, justify="left" if i < names else "right", no_wrap=True)
+        each = (len(lines) - 1) // max(len(self.rows), 1)
+        for i, line in enumerate(lines[1:], 1):
+            cells = [
+                Text(cell, "bold" if j >= names and cell.endswith("*") else "") for j, cell in enumerate(line)
+            ]
+            table.add_row(*cells, end_section=i % each == 0)
         return table
 
     def to_text(self) -> str:
         """Return the table as plain text of at most 120 columns."""
-        headings = ["loss", "calibrated", *(heading for heading, *_ in COLUMNS.values())]
-        lines = [
-            [row.method if stage == self.stages[0] else "", STAGES[stage]]
-            + [row.cells[m][stage].text(m) for m in COLUMNS]
-            for row in self.rows
-            for stage in self.stages
-        ]
-        widths = [max(len(line[i]) for line in [headings, *lines]) for i in range(len(headings))]
+        lines = self._lines()
+        names = len(lines[0]) - len(self.shown)
+        widths = _widths(lines)
 
         def joined(line: list[str]) -> str:
-            left = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
-            right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
-            return "  ".join(left + right).rstrip()
+            cells = [
+                cell.ljust(width) if i < names else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            return "  ".join(cells).rstrip()
 
         return "\n".join(
             [
                 self.title,
                 fill(self.note, 110),
                 "",
-                joined(headings),
                 *map(joined, lines),
                 "",
-                fill(EXPLANATION, 110),
+                *(fill(text, 110) for text in self.explanations),
                 "",
             ]
         )
+
+    def _lines(self) -> list[list[str]]:
+        """Return the headings and the cells; where they are too wide, a method has a line for itself."""
+        headings = [METRICS[metric][0] for metric in self.shown]
+        body: list[list[str]] = []
+        for row in self.rows:
+            for stage in self.stages:
+                name = row.label if stage == self.stages[0] else ""
+                body.append([name, STAGES[stage], *(row.cells[m][stage].text(m) for m in self.shown)])
+        lines = [["method", "calibrated", *headings], *body]
+        if sum(_widths(lines)) + 2 * (len(lines[0]) - 1) <= WIDTH:
+            return lines
+        lines = [["method", *headings]]
+        for name, stage, *cells in body:
+            if name:
+                lines.append([name, *[""] * len(cells)])
+            lines.append([f"  {stage}", *cells])
+        return lines
 
     def to_json(self) -> str:
         """Return everything, values of each seed included, as JSON."""
@@ -144,12 +210,12 @@ class Table:
         """Return one line for each method, stage and metric."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["method", "calibrated", "metric", "mean", "std", "best", "seeds"])
+        writer.writerow(["method", "calibrated", "metric", "mean", "std", "best", "selected_on_test", "seeds"])
         for row in self.rows:
-            for metric in COLUMNS:
+            for metric in self.metrics:
                 for stage in self.stages:
                     cell = row.cells[metric][stage]
-                    values = [row.method, stage, metric, cell.mean, cell.std, cell.best]
+                    values = [row.method, stage, metric, cell.mean, cell.std, cell.best, row.selected_on_test]
                     writer.writerow([*values, " ".join(map(str, row.seeds))])
         return out.getvalue()
 
@@ -177,22 +243,24 @@ def tabulate(runs: list[RunFolder]) -> Table:
         groups.setdefault(name, {})[result["seed"]] = (run, result)
     first = results[0][1]
     stages = [stage for stage in STAGES if all(stage in result["metrics"]["test"] for _, result in results)]
+    metrics = [metric for metric in METRICS if all(_has(result, metric, stages) for _, result in results)]
     test = _Test({name: {s: run for s, (run, _) in seeds.items()} for name, seeds in groups.items()})
     rows = []
     for name, seeds in groups.items():
         order = sorted(seeds)
         cells = {
             metric: {stage: _cell([seeds[s][1] for s in order], metric, stage) for stage in stages}
-            for metric in COLUMNS
+            for metric in metrics
         }
-        rows.append(Row(name, order, cells))
-    for metric in COLUMNS:
+        on_test = any(seeds[s][1].get("selected_on_test", False) for s in order)
+        rows.append(Row(name, order, cells, on_test))
+    for metric in [metric for metric in metrics if metric not in GROUPS]:
         for stage in stages:
             best = _best({row.method: row.cells[metric][stage].mean for row in rows}, metric, stage, test)
             for row in rows:
                 cell = row.cells[metric][stage]
                 row.cells[metric][stage] = Cell(cell.mean, cell.std, cell.values, row.method in best)
-    return Table(", ".join(recipes), rows, stages, describe(first["data"]))
+    return Table(", ".join(recipes), rows, stages, describe(first["data"]), metrics)
 
 
 def describe(data: dict[str, Any]) -> str:
@@ -270,6 +338,16 @@ def _best(means: dict[str, float], metric: str, stage: str, test: _Test) -> set[
     p_values = {name: p for name, p in tested.items() if not math.isnan(p)}
     worse = holm(p_values, LEVEL)
     return {leader, *p_values} - worse if worse else set()
+
+
+def _has(result: dict[str, Any], metric: str, stages: Sequence[str]) -> bool:
+    return all(metric in result["metrics"]["test"][stage] for stage in stages)
+
+
+def _widths(lines: list[list[str]]) -> list[int]:
+    """Return the width of each column; a name that has its line for itself may be wider than the first."""
+    first = [line[0] for line in lines if any(line[1:])]
+    return [max(map(len, first)), *(max(len(line[i]) for line in lines) for i in range(1, len(lines[0])))]
 
 
 def _cell(results: Sequence[dict[str, Any]], metric: str, stage: str) -> Cell:

@@ -21,6 +21,8 @@ from calibrant.training.run_folder import Predictions, RunFolder
 
 #: Stages of post-hoc calibration, as `result.json` names them.
 RAW, SCALED = "none", "temperature"
+#: Fields in which the runs of a comparison differ by its nature.
+_EXPECTED = ("train.loss.", "decouple.loss.", "data.root", "losses", "seeds")
 _CURVES = ("train_loss", "val_ece")
 _Z = 1.959963984540054
 
@@ -279,12 +281,17 @@ class _Reader:
             )
 
     def _read_history(self, method: Method) -> None:
-        lacking = [run for run in method.runs if not run.history_path.is_file()]
+        histories = [_history(run) for run in method.runs]
+        # A second stage without training, on a first stage of another run, has none by its nature.
+        lacking = [
+            run
+            for run, history in zip(method.runs, histories, strict=True)
+            if not history and not run.stage("decouple").weights.is_file()
+        ]
         for run in lacking:
             self.notices.append(f"{run.path} holds no metrics.csv, so {method.name} has no training curves.")
         if lacking:
             return
-        histories = [run.history() for run in method.runs]
         for column in _CURVES:
             if all(column in history and "epoch" in history for history in histories):
                 length = max(len(history["epoch"]) for history in histories)
@@ -293,6 +300,19 @@ class _Reader:
                     row[: len(history[column])] = history[column]
                 if not np.isnan(values).all():
                     method.curves[column] = Curve(np.arange(1, length + 1, dtype=np.float64), values)
+
+
+def _history(run: RunFolder) -> dict[str, list[float]]:
+    """Return the columns of the epochs that the run trained itself, those of a second stage after the first."""
+    joined: dict[str, list[float]] = {}
+    length = 0
+    for history in (run.history("train"), run.history("decouple")):
+        epochs = len(history.get("epoch", []))
+        for name in {**joined, **history}:
+            missing = [math.nan] * epochs
+            joined[name] = joined.get(name, [math.nan] * length) + history.get(name, missing)
+        length += epochs
+    return joined
 
 
 def _sorted(said: Predictions) -> Predictions:
@@ -335,18 +355,25 @@ def _doubts(methods: Sequence[Method]) -> list[str]:
         bad = [seed for seed, fit in zip(method.seeds, fits, strict=True) if fit.get("converged") is False]
         if bad:
             doubts.append(f"Temperature scaling did not converge for {method.name}, seed {_listed(bad)}.")
-    differing = _differing_settings([run for method in methods for run in method.runs])
-    if differing:
-        doubts.append(f"The recipes differ in more than the loss and the seed: {', '.join(differing)}.")
+    recipes: dict[str, list[RunFolder]] = {}
+    for method in methods:
+        for run, result in zip(method.runs, method.results, strict=True):
+            recipes.setdefault(str(result["recipe"]), []).append(run)
+    for recipe, runs in recipes.items():
+        differing = differing_settings(runs)
+        if differing:
+            which = "The recipes" if len(recipes) == 1 else f"The runs of {recipe}"
+            doubts.append(f"{which} differ in more than the loss and the seed: {', '.join(differing)}.")
     return doubts
 
 
-def _differing_settings(runs: Sequence[RunFolder]) -> list[str]:
+def differing_settings(runs: Sequence[RunFolder]) -> list[str]:
+    """Return the fields, but for loss and seed, that are not the same in the recipes of all runs."""
     texts = [run.recipe_text() for run in runs if run.recipe_path.is_file()]
     trees = [dict(_leaves(text)) for text in texts]
     keys = {key for tree in trees for key in tree}
     kept = sorted(
-        k for k in keys if k != "seed" and not k.startswith(("train.loss.", "data.root", "losses", "seeds"))
+        k for k in keys if k not in ("name", "seed", "decouple.from_run") and not k.startswith(_EXPECTED)
     )
     return [key for key in kept if len({tree.get(key) for tree in trees}) > 1]
 

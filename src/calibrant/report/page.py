@@ -22,8 +22,9 @@ _READING = (
     "predictions. Below, the histogram of the confidence, with its mean (dashed) and the accuracy (solid)."
 )
 _TRAINING = (
-    "Mean over the seeds; faint lines are the seeds. Each loss is drawn in its own units: compare the shape of "
-    "these curves, not their height."
+    "Mean over the seeds; faint lines are the seeds. Each method minimises in units of its own: compare the "
+    "shape of these curves, not their height. The epochs of a second stage follow those of the first, where that was "
+    "trained in the same run."
 )
 
 
@@ -101,7 +102,7 @@ def _pictures(comparison: Comparison, look: dict[str, Look]) -> list[sections.Vi
     if len(comparison.methods) == 1:
         which = "As trained"
     else:
-        which = "The loss with the highest ECE and the one with the lowest, as trained"
+        which = "The method with the highest ECE and the one with the lowest, as trained"
     return [
         sections.figure_view(
             sections.headline(comparison),
@@ -111,7 +112,7 @@ def _pictures(comparison: Comparison, look: dict[str, Look]) -> list[sections.Vi
         sections.figure_view(
             sections.ladder(comparison, look),
             "overview",
-            "ECE of each loss on test: large marks are means over the seeds, ticks the seeds.",
+            "ECE of each method on test: large marks are means over the seeds, ticks the seeds.",
         ),
     ]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from calibrant.compare.table import COLUMNS, EXPLANATION, Cell, Row
+from calibrant.compare.table import EXPLANATION, METRICS, Cell, Row
 from calibrant.report.bins import Bins
-from calibrant.report.evidence import RAW, SCALED, Comparison, Method, Spread
+from calibrant.report.evidence import RAW, SCALED, Comparison, Method, Spread, differing_settings
 from calibrant.report.figures import Drawing, Dumbbell, Panel, curves, diagrams, overview
 from calibrant.report.style import Look
 from calibrant.report.summary import extremes, percent
@@ -106,13 +106,13 @@ def ladder(comparison: Comparison, look: dict[str, Look]) -> Drawing | None:
         )
         for row in rows
     ]
-    return overview(bells, look, "expected calibration error on test, %", "ECE of each loss")
+    return overview(bells, look, "expected calibration error on test, %", "ECE of each method")
 
 
 def table_view(comparison: Comparison, look: dict[str, Look], anchors: dict[str, str]) -> View:
     """Return the table: groups of columns, rows of cells as `Cell.text` writes them."""
     table = comparison.table
-    columns = [(metric, stage) for metric in COLUMNS for stage in _shown_stages(comparison, metric)]
+    columns = [(metric, stage) for metric in table.metrics for stage in _shown_stages(comparison, metric)]
     temperatures = any(method.temperatures for method in comparison.methods)
     rows = []
     for row in table.rows:
@@ -124,6 +124,7 @@ def table_view(comparison: Comparison, look: dict[str, Look], anchors: dict[str,
         rows.append(
             {
                 "name": row.method,
+                "mark": row.label.removeprefix(row.method),
                 "anchor": anchors.get(row.method),
                 "colour": look[row.method].colour,
                 "cells": cells,
@@ -131,16 +132,14 @@ def table_view(comparison: Comparison, look: dict[str, Look], anchors: dict[str,
         )
     groups = [
         {
-            "label": COLUMNS[metric][0],
-            "better": "higher" if COLUMNS[metric][3] else "lower",
+            "label": METRICS[metric][0],
+            "better": "higher" if METRICS[metric][3] else "lower",
             "stages": [_STAGE_HEADS[stage] for stage in _shown_stages(comparison, metric)],
         }
-        for metric in COLUMNS
+        for metric in table.metrics
     ]
-    note = (
-        f"{EXPLANATION.replace('* best:', 'Marked best:')} Trained: as trained; scaled: after temperature "
-        "scaling. The headings sort."
-    )
+    stages = " Trained: as trained; scaled: after temperature scaling." if SCALED in table.stages else ""
+    note = f"{' '.join(table.explanations).replace('* best:', 'Marked best:')}{stages} The headings sort."
     return {"groups": groups, "rows": rows, "temperatures": temperatures, "note": note}
 
 
@@ -182,9 +181,10 @@ def _temperature_cell(method: Method) -> View:
 def lede(comparison: Comparison) -> str:
     """Return the line under the title."""
     data, counts = comparison.data, sorted({len(method.runs) for method in comparison.methods})
-    losses = f"{len(comparison.methods)} {'loss' if len(comparison.methods) == 1 else 'losses'}"
+    methods = f"{len(comparison.methods)} {'method' if len(comparison.methods) == 1 else 'methods'}"
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    parts = [f"Recipe {comparison.recipe}", f"{losses} × {seeds} {'seed' if counts == [1] else 'seeds'}"]
+    word = "Recipes" if ", " in comparison.recipe else "Recipe"
+    parts = [f"{word} {comparison.recipe}", f"{methods} × {seeds} {'seed' if counts == [1] else 'seeds'}"]
     if isinstance(data.get("test"), int):
         parts.append(f"tested on {data['test']:,} samples of {data.get('classes', '?')} classes")
     return " · ".join(parts)
@@ -194,6 +194,7 @@ def facts(comparison: Comparison) -> list[View]:
     """Return how the numbers were made, a fact each."""
     bins = next((bins for method in comparison.methods for bins in method.bins.values()), None)
     found = [
+        ("Recipes", _recipes(comparison)),
         ("Data", _data(comparison)),
         ("Classes", _classes(comparison)),
         ("Seeds", _seeds(comparison)),
@@ -205,6 +206,15 @@ def facts(comparison: Comparison) -> list[View]:
         ("Time", _time(comparison)),
     ]
     return [{"head": head, "text": text} for head, text in found if text]
+
+
+def _recipes(comparison: Comparison) -> str:
+    names = dict.fromkeys(str(result["recipe"]) for result in comparison.results)
+    if len(names) < 2:
+        return ""
+    differing = differing_settings([run for method in comparison.methods for run in method.runs])
+    what = f"beside loss and seed they differ in {', '.join(differing)}" if differing else "with other losses"
+    return f"{len(names)}: {', '.join(names)}; {what}."
 
 
 def _data(comparison: Comparison) -> str:

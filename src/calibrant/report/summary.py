@@ -10,7 +10,7 @@ from calibrant.compare.table import LEVEL, Cell, Row, holm
 from calibrant.metrics import paired_test
 from calibrant.report.evidence import RAW, SCALED, Comparison, Method
 
-#: Below this many seeds the summary says that luck may have ordered the losses.
+#: Below this many seeds the summary says that luck may have ordered the methods.
 _FEW_SEEDS = 3
 
 
@@ -24,9 +24,9 @@ class Point(NamedTuple):
 def summarise(comparison: Comparison) -> list[Point]:
     """Return what can be said of a comparison.
 
-    "Can be trusted most" goes by the ECE on the test set. Two losses are told apart where the table's paired
+    "Can be trusted most" goes by the ECE on the test set. Two methods are told apart where the table's paired
     test tells them apart; a change by temperature scaling counts where the same test, corrected by Holm for
-    the number of losses, finds one.
+    the number of methods, finds one.
     """
     parts: Sequence[Callable[[Comparison], Point | None]] = (
         _most,
@@ -67,13 +67,13 @@ def _most(comparison: Comparison) -> Point:
     leaders = _best(comparison, "ece", RAW)
     if not leaders:
         text = Markup(
-            "No loss is shown to be better calibrated than another. {} has the lowest ECE ({}), but the paired "
-            "test does not tell it from any other."
+            "No method is shown to be better calibrated than another. {} has the lowest ECE ({}), but the "
+            "paired test does not tell it from any other."
         ).format(_name(most), percent(cell.mean, cell.std))
         return Point("Trust most, as trained", text)
     text = Markup("{}: {}").format(_name(most), off)
     if len(leaders) == 1:
-        return Point("Trust most, as trained", text + ", less than every other loss by the paired test.")
+        return Point("Trust most, as trained", text + ", less than every other method by the paired test.")
     return Point(
         "Trust most, as trained",
         text + Markup(". The paired test does not tell it from {}.").format(_names(leaders[1:])),
@@ -134,7 +134,7 @@ def _temperature(comparison: Comparison) -> Point | None:
         if not leaders:
             doubt = Markup("the paired test does not tell it from any other")
         elif len(leaders) == 1:
-            doubt = Markup("lower than every other loss by the paired test")
+            doubt = Markup("lower than every other method by the paired test")
         else:
             doubt = Markup("not told from {} by the paired test").format(_names(leaders[1:]))
         sentences.append(
@@ -165,7 +165,7 @@ def _changes(comparison: Comparison) -> dict[str, float] | None:
 def _lowered(comparison: Comparison, changes: dict[str, float]) -> list[Markup]:
     lowered = [name for name, change in sorted(changes.items(), key=lambda item: item[1]) if change < 0]
     if not lowered:
-        return [Markup("It is not shown to lower the ECE of any loss.")]
+        return [Markup("It is not shown to lower the ECE of any method.")]
     held_out = comparison.data.get("val")
     fitted = f"Fitted on {held_out:,} validation samples, it" if isinstance(held_out, int) else "It"
     most = next(row for row in comparison.table.rows if row.method == lowered[0])
@@ -178,7 +178,7 @@ def _lowered(comparison: Comparison, changes: dict[str, float]) -> list[Markup]:
         return [Markup("{} lowers the ECE {}.").format(fitted, detail)]
     if len(lowered) == 1:
         return [Markup("{} lowers the ECE of {} ({}).").format(fitted, _name(most), detail)]
-    whose = "every loss" if len(lowered) == len(changes) else _names(lowered)
+    whose = "every method" if len(lowered) == len(changes) else _names(lowered)
     return [Markup("{} lowers the ECE of {}; most that of {} ({}).").format(fitted, whose, _name(most), detail)]
 
 
@@ -226,7 +226,7 @@ def _reach(comparison: Comparison) -> Point:
     samples = f"{tested:,} test samples" if isinstance(tested, int) else "the test samples"
     text = Markup("One data set, one network, {}, {}.").format(seeds, samples)
     if fewest < _FEW_SEEDS:
-        text += " With so few seeds, others could order the losses otherwise: add seeds before choosing."
+        text += " With so few seeds, others could order the methods otherwise: add seeds before choosing."
     text += " Confidences on data of another kind were not measured."
     return Point("How far this carries", text)
 
