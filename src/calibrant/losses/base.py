@@ -169,6 +169,13 @@ class Loss(nn.Module):
     def step_epoch(self) -> None:
         """End an epoch. A loss that learns updates its state here from what it observed."""
 
+    def class_state(self) -> dict[str, Tensor]:
+        """Return by name the (C,) values that the loss has learned for each class; empty where it learns none.
+
+        Training writes them down after each epoch, and the report shows their course.
+        """
+        return {}
+
     def forward(self, logits: Tensor, target: Tensor, *, index: Tensor | None = None) -> Tensor:
         """Return the loss of a batch."""
         if self.needs_index and index is None:

@@ -191,6 +191,10 @@ class CALS(Loss):
         """Update the multipliers and the penalty weights."""
         self.lagrangian.step()
 
+    def class_state(self) -> dict[str, Tensor]:
+        """Return the multipliers and the penalty weights."""
+        return {"multipliers": self.lagrangian.multipliers, "rho": self.lagrangian.rho}
+
 
 @register("cals_hr")
 class CALSHR(Loss):
@@ -273,3 +277,7 @@ class CALSHR(Loss):
             changed = torch.where(score > self.tau * before, self.multipliers * self.gamma, self.multipliers)
             changed = torch.where(score < before / self.tau, changed / self.gamma, changed)
             self.multipliers.copy_(changed.clamp(*self.multiplier_bounds))
+
+    def class_state(self) -> dict[str, Tensor]:
+        """Return the weights."""
+        return {"multipliers": self.multipliers}

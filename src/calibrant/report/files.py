@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calibrant.errors import InputError
-from calibrant.report import sections
+from calibrant.report import classes, sections
 from calibrant.report.evidence import RAW, SCALED, gather
 from calibrant.report.figures import Drawing, overlay
 from calibrant.report.style import looks
@@ -22,6 +22,7 @@ def write_figures(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
     `overlay`, `overlay-scaled`  all methods in one diagram, before and after
     `ece`                   the ECE of each method before and after
     `training`              training curves
+    `classes-METHOD`        what a loss such as CALS learned for each class
     ======================= ====================================================================
 
     Args:
@@ -48,6 +49,9 @@ def write_figures(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
     with_bins = [method for method in comparison.methods if method.bins]
     for name, anchor in sections.slugs(with_bins).items():
         drawings[f"reliability-{anchor}"] = sections.diagram(comparison.method(name))
+    learned = classes.drawings(comparison)
+    anchors = sections.slugs([method for method in comparison.methods if method.name in learned])
+    drawings |= {f"classes-{anchors[name]}": drawing for name, drawing in learned.items()}
     return [
         drawing.save(folder / f"{name}{ending}")
         for name, drawing in drawings.items()

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from calibrant import __version__
 from calibrant.compare.table import Table
-from calibrant.report import sections
+from calibrant.report import classes, sections
 from calibrant.report.evidence import Comparison, gather, printable
 from calibrant.report.style import Look, dark_css, looks
 from calibrant.report.summary import summarise
@@ -23,8 +23,8 @@ _READING = (
 )
 _TRAINING = (
     "Mean over the seeds; faint lines are the seeds. Each method minimises in units of its own: compare the "
-    "shape of these curves, not their height. The epochs of a second stage follow those of the first, where that was "
-    "trained in the same run."
+    "shape of these curves, not their height. The epochs of a second stage follow those of the first, where "
+    "that was trained in the same run."
 )
 
 
@@ -58,11 +58,13 @@ def render(comparison: Comparison, title: str) -> str:
     anchors = sections.slugs([method for method in comparison.methods if method.bins])
     diagrams = [_card(comparison, name, anchor, look[name]) for name, anchor in anchors.items()]
     training = sections.figure_view(sections.training(comparison, look), "training", _TRAINING)
+    learned = classes.views(comparison, anchors)
     shown = {
         "summary": "In short",
         "table": "The numbers",
         "diagrams": "Reliability" if diagrams else "",
         "training": "Training" if training else "",
+        "classes": "Classes" if learned else "",
         "made": "How they were made",
     }
     environment = Environment(
@@ -82,6 +84,8 @@ def render(comparison: Comparison, title: str) -> str:
         diagrams=diagrams,
         reading=_READING,
         training=training,
+        learned=learned,
+        learned_caption=classes.CAPTION,
         facts=sections.facts(comparison),
         recipe=sections.recipe(comparison),
     )

@@ -15,6 +15,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from calibrant.errors import InputError
 from calibrant.training.files import replacing
 from calibrant.training.module import TrainingModule
+from calibrant.training.run_folder import classes_beside
 
 #: Told after a step: steps done, steps in all, the 1-based epoch.
 Listener = Callable[[int, int, int], None]
@@ -50,17 +51,18 @@ class Listen(Callback):
 
 
 class History(Checkpoint):
-    """Keeps one row an epoch, in the checkpoint and as a CSV file.
+    """Keeps one row an epoch, in the checkpoint and as a CSV file; and what the loss learns for each class.
 
     A subclass of `Checkpoint`, because Lightning calls those last, when everything of the epoch is logged.
 
     Args:
-        path: the CSV file, written anew after each epoch.
+        path: the CSV file, written anew after each epoch; beside it is that of the classes, if there is any.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+        self.class_rows: list[tuple[int, str, list[float]]] = []
         self._seconds, self._started = 0.0, time.monotonic()
 
     @property
@@ -69,7 +71,8 @@ class History(Checkpoint):
         return self._seconds + time.monotonic() - self._started
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add a row."""
+        """Add a row, and one for each quantity that the loss learns for the classes."""
+        assert isinstance(pl_module, TrainingModule)
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         values = {
             name: float(value)
@@ -77,8 +80,19 @@ class History(Checkpoint):
             if validated or not name.startswith(("val_", "test_"))
         }
         self.rows.append({"epoch": trainer.current_epoch, **values})
+        for name, learned in pl_module.loss.class_state().items():
+            self.class_rows.append((trainer.current_epoch, name, learned.detach().cpu().tolist()))
         if trainer.is_global_zero:
             self._write()
+            if self.class_rows:
+                self._write_classes()
+
+    def _write_classes(self) -> None:
+        classes = range(len(self.class_rows[0][2]))
+        with replacing(classes_beside(self.path)) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", "name", *classes])
+            writer.writerows([epoch, name, *values] for epoch, name, values in self.class_rows)
 
     def _write(self) -> None:
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -89,11 +103,17 @@ class History(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows and the time."""
-        return {"rows": [dict(row) for row in self.rows], "seconds": self.seconds}
+        return {
+            "rows": [dict(row) for row in self.rows],
+            "class_rows": list(self.class_rows),
+            "seconds": self.seconds,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from saved rows."""
         self.rows, self._seconds = list(state_dict["rows"]), state_dict["seconds"]
+        # A checkpoint that is older than this table has none of it.
+        self.class_rows = list(state_dict.get("class_rows", []))
 
 
 class Checkpoints(Checkpoint):

@@ -32,6 +32,11 @@ class StageFiles:
     history: Path
     weights: Path
 
+    @property
+    def classes(self) -> Path:
+        """The table of what the loss learned for each class."""
+        return classes_beside(self.history)
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -50,6 +55,16 @@ class Predictions:
     class_names: list[str]
 
 
+def classes_beside(history: Path) -> Path:
+    """Return where a stage with this table of epochs keeps that of what its loss learns for each class.
+
+    Example:
+        >>> classes_beside(Path("metrics.csv")).name, classes_beside(Path("metrics-decouple.csv")).name
+        ('classes.csv', 'classes-decouple.csv')
+    """
+    return history.with_name(history.name.replace("metrics", "classes", 1))
+
+
 class RunFolder:
     """The folder of one run, by its files.
 
@@ -57,6 +72,7 @@ class RunFolder:
     `recipe.yaml`                            the resolved recipe, replayable
     `checkpoints/last.ckpt`                  where a killed run goes on; `decouple.ckpt`, in its second stage
     `metrics.csv`                            one row an epoch; `metrics-decouple.csv`, of the second stage
+    `classes.csv`                            what a loss such as CALS learned for each class, a row an epoch
     `weights/{train,decouple}.safetensors`   the network after a stage; its presence ends the stage
     `predictions/{val,test}.safetensors`     logits, targets, ids
     `result.json`                            every metric; written last: its presence ends the run
@@ -162,6 +178,18 @@ class RunFolder:
         names = rows[0].keys() if rows else ()
         return {name: [_number(row[name]) for row in rows] for name in names}
 
+    def class_history(self, stage: StageName = "train") -> dict[str, list[list[float]]]:
+        """Return by name what the loss of a stage learned: for each epoch, one value a class."""
+        path = self.stage(stage).classes
+        if not path.is_file():
+            return {}
+        with path.open(newline="") as file:
+            _, *rows = list(csv.reader(file)) or [[]]
+        course: dict[str, list[list[float]]] = {}
+        for _, name, *values in rows:
+            course.setdefault(name, []).append([float(value) for value in values])
+        return course
+
     def read_weights(self, stage: StageName) -> dict[str, Tensor]:
         """Return the state of the network after a stage; raises `InputError` when missing or damaged."""
         path = self.stage(stage).weights
@@ -177,6 +205,16 @@ class RunFolder:
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         with replacing(self.stage(stage).weights) as temporary:
             save_file(tensors, temporary, metadata={"seconds": repr(seconds)})
+
+    @property
+    def levels_path(self) -> Path:
+        """The perturbation level of each training image, of the losses that learn them."""
+        return self.path / "levels.csv"
+
+    def write_levels(self, levels: list[tuple[str, float]]) -> None:
+        """Write name and level of each training image, the most perturbed first."""
+        with replacing(self.levels_path) as temporary, temporary.open("w", newline="") as file:
+            csv.writer(file).writerows([("name", "level"), *levels])
 
     def seconds(self) -> float:
         """Return the wall-clock time of the stages that are finished, without interruptions."""

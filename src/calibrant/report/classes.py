@@ -1,0 +1,168 @@
+"""What a loss learned for each class: its course over the epochs, beside how often and how well each is met."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from calibrant.metrics import State
+from calibrant.metrics.views import ece
+from calibrant.report.bins import Array
+from calibrant.report.evidence import Comparison, Method
+from calibrant.report.figures import Drawing
+from calibrant.report.style import BAR, GRID, MUTED, OVER, styled
+from calibrant.training.run_folder import RunFolder
+
+#: Values that differ by more than this factor are coloured by their logarithm.
+_WIDE = 20.0
+#: Classes beyond this many share the height of the figure, and only some are named.
+_NAMED = 110
+CAPTION = (
+    "Rows are the classes. The colours are what the loss had learned for each at the end of an epoch, averaged "
+    "over the seeds; beside them the number of training samples of each class, and the calibration error of its "
+    "probability on test, as trained."
+)
+
+
+@dataclass(frozen=True)
+class ClassCourse:
+    """What the runs of a method learned for each class.
+
+    Attributes:
+        learned: by name, (E, C) values: a row an epoch, the mean over the seeds.
+        counts: (C,) training samples of each class, or None where the runs do not say.
+        errors: (C,) calibration error of the probability of each class on test; None without predictions.
+        names: C names.
+    """
+
+    learned: dict[str, Array]
+    counts: Array | None
+    errors: Array | None
+    names: Sequence[str]
+
+
+def course(method: Method, comparison: Comparison) -> ClassCourse | None:
+    """Return what a method learned for each class; None where it learns nothing of the kind.
+
+    What stayed as it was for all classes throughout is left out.
+    """
+    histories = [_history(run) for run in method.runs]
+    learned: dict[str, Array] = {}
+    for name in histories[0]:
+        epochs = min(len(history.get(name, [])) for history in histories)
+        values = np.mean([np.asarray(history[name][:epochs]) for history in histories if epochs], axis=0)
+        if epochs and values.size and np.ptp(values) > 0:
+            learned[name] = values
+    if not learned:
+        return None
+    classes = next(iter(learned.values())).shape[1]
+    counts = comparison.data.get("class_counts") or []
+    names = comparison.class_names
+    return ClassCourse(
+        learned,
+        np.asarray(counts, dtype=np.float64) if len(counts) == classes else None,
+        _errors(method),
+        names if len(names) == classes else [str(k) for k in range(classes)],
+    )
+
+
+def _history(run: RunFolder) -> dict[str, list[list[float]]]:
+    return run.class_history("decouple") or run.class_history("train")
+
+
+def _errors(method: Method) -> Array | None:
+    if not method.bins:
+        return None
+    each = []
+    for run in method.runs:
+        said = run.predictions("test")
+        state = State({"class"}, num_classes=said.logits.shape[1])
+        state.update(said.logits, said.targets, inputs="logits")
+        each.append(ece(state.class_bins()).numpy())
+    return np.asarray(np.mean(each, axis=0), dtype=np.float64)
+
+
+@styled
+def draw(seen: ClassCourse, title: str) -> Drawing:
+    """Draw heat maps over epochs and classes, and bars of the same classes beside them."""
+    classes = len(seen.names)
+    row = min(0.26, max(0.095, 3.4 / classes), 10.5 / classes)
+    figure = Figure(figsize=(10.5, 1.25 + row * classes), layout="constrained")
+    bars = [
+        (values, label, colour)
+        for values, label, colour in (
+            (seen.counts, "training samples", BAR),
+            (None if seen.errors is None else 100 * seen.errors, "class-wise error, %", OVER),
+        )
+        if values is not None
+    ]
+    ratios = [3.2] * len(seen.learned) + [1.1] * len(bars)
+    grid: Any = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
+    for axes, (name, values) in zip(grid, seen.learned.items(), strict=False):
+        _heat_map(figure, axes, name, values)
+    for axes, (values, label, colour) in zip(grid[len(seen.learned) :], bars, strict=True):
+        axes.barh(np.arange(classes), values, height=0.8, color=colour)
+        axes.set_title(label)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.grid(axis="x", color=GRID)
+        axes.set_xlim(left=0)
+    step = 1 if classes <= _NAMED else -(-classes // _NAMED)
+    shown = range(0, classes, step)
+    size = min(8.0, 0.78 * 72 * row * step)
+    grid[0].set_yticks(list(shown), [seen.names[k] for k in shown], fontsize=size)
+    grid[0].set_ylim(classes - 0.5, -0.5)
+    return Drawing(figure, title, " ".join(_described(name, v, seen.names) for name, v in seen.learned.items()))
+
+
+def _heat_map(figure: Figure, axes: Axes, name: str, values: Array) -> None:
+    low, high = float(values.min()), float(values.max())
+    norm = LogNorm(low, high) if low > 0 and high > _WIDE * low else Normalize(low, high)
+    epochs, classes = values.shape
+    # "none" keeps one pixel a cell, which the viewer enlarges without smoothing.
+    image = axes.imshow(
+        values.T,
+        aspect="auto",
+        interpolation="none",
+        norm=norm,
+        cmap="viridis",
+        extent=(0.5, epochs + 0.5, classes - 0.5, -0.5),
+    )
+    axes.set_title(name)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.tick_params(axis="y", length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.05, aspect=30)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.ax.tick_params(labelsize=7.5, color=MUTED)
+
+
+def _described(name: str, values: Array, names: Sequence[str]) -> str:
+    last = values[-1]
+    top, bottom = int(last.argmax()), int(last.argmin())
+    return (
+        f"{name} after {len(values)} epochs: highest for {names[top]} ({last[top]:.3g}), lowest for "
+        f"{names[bottom]} ({last[bottom]:.3g})."
+    )
+
+
+def drawings(comparison: Comparison) -> dict[str, Drawing]:
+    """Return the figure of each method that learns for the classes, by the name of the method."""
+    seen = {method.name: course(method, comparison) for method in comparison.methods}
+    return {name: draw(each, f"What {name} learned for each class") for name, each in seen.items() if each}
+
+
+def views(comparison: Comparison, anchors: dict[str, str]) -> list[dict[str, Any]]:
+    """Return what the page shows: name and figure of each of these methods."""
+    return [
+        {"name": name, "svg": Markup(drawing.svg(f"c-{anchors.get(name, str(k))}"))}
+        for k, (name, drawing) in enumerate(drawings(comparison).items())
+    ]
