@@ -3,16 +3,19 @@
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch import nn
 
-from calibrant import data
-from calibrant.data import ImageData
+from calibrant import data, models
+from calibrant.data import DenseData, ImageData
 from calibrant.data.image_set import ImageSet, ImageTask
 from calibrant.losses import list_losses
 from calibrant.training.module import TrainingModule
 from calibrant.training.recipe import TrainerConfig
 from calibrant.training.recipe_files import list_recipes, load_recipe, summary
-from calibrant.training.stage import loading, quiet
+from calibrant.training.schedules import rate_factor
+from calibrant.training.stage import count_steps, loading, quiet
 from calibrant.training.stages import build, build_second
+from tests.training.tiny import tiny_maps
 
 
 def miniature(name: str) -> ImageTask:
@@ -36,11 +39,14 @@ def miniature(name: str) -> ImageTask:
 def test_a_recipe_builds_and_takes_two_steps(name):
     # The published network is built; two steps of it cost seconds, so they are taken by a small one.
     recipe = load_recipe(name)
-    images = ImageData(miniature(recipe.data.name))
+    dense = recipe.data.name == "duts"
+    images = DenseData(tiny_maps()) if dense else ImageData(miniature(recipe.data.name))
     with torch.device("meta"):
         assert sum(p.numel() for p in build_network(recipe, images).parameters()) > 1000
-    if recipe.model.name == "resnet50_cifar":
-        recipe.model.name = "resnet20"
+    small = {"resnet50_cifar": "resnet20", "resnet32": "resnet20", "aslp": "tiny_dense_net"}
+    recipe.model.name = small.get(recipe.model.name, recipe.model.name)
+    for stage in (recipe.train, recipe.decouple):
+        stage.batch_size = min(stage.batch_size, 8 if dense else 32)
     module = build(recipe, images)
     take_two_steps(module, images, recipe.trainer)
     if recipe.decouple.method not in ("none", "tau_norm"):
@@ -50,7 +56,7 @@ def test_a_recipe_builds_and_takes_two_steps(name):
 def take_two_steps(module: TrainingModule, images: ImageData, config: TrainerConfig) -> None:
     """Take two steps; every parameter that is trained moves, and no other."""
     images.loading = loading(module.stage, config, 0)
-    before = [(p, p.requires_grad, p.detach().clone()) for p in module.network.parameters()]
+    before = [(p, p.requires_grad, p.detach().clone()) for p in moving(module)]
     with quiet():
         trainer = Trainer(
             accelerator="cpu",
@@ -67,9 +73,20 @@ def take_two_steps(module: TrainingModule, images: ImageData, config: TrainerCon
     assert all(torch.equal(p, old) != trained for p, trained, old in before)
 
 
-def build_network(recipe, images) -> TrainingModule:
-    from calibrant import models
+def moving(module: TrainingModule) -> list[nn.Parameter]:
+    """Return the parameters whose moves are told by whether they are trained.
 
+    In the first epoch the reversed branch of BBN has the share 0: its weights decay, and its zeros stay.
+    """
+    resting = [
+        p for name, p in module.network.named_parameters() if name.startswith("branch_b") and not p.any()
+    ]
+    return [p for p in module.network.parameters() if all(p is not other for other in resting)]
+
+
+def build_network(recipe, images) -> nn.Module:
+    if isinstance(images, DenseData):
+        return models.create_dense(recipe.model.name, **recipe.model.args)
     classes = len(images.class_names)
     return models.create(
         recipe.model.name, num_classes=classes, in_channels=images.channels, **recipe.model.args
@@ -97,3 +114,68 @@ def test_cifar10_recipes_are_as_published(name):
     assert (train.batch_size, train.drop_last, train.clip, train.augment) == (128, True, 2.0, True)
     assert load_recipe(name).model.name == "resnet50_cifar"
     assert load_recipe(name).train.loss.name == name.removeprefix("cifar10/")
+
+
+#: Head and tail of the smoothing, shifted batch norm, and the rate of the classifier, from the released settings.
+MISLAS = {
+    "cifar10_lt/mislas": (None, 0.3, 0.0, False, 0.5),
+    "cifar10_lt/mislas_50": (50, 0.2, 0.0, False, 0.2),
+    "cifar10_lt/mislas_10": (10, 0.1, 0.0, False, 0.2),
+    "cifar100_lt/mislas": (None, 0.4, 0.1, True, 0.2),
+    "cifar100_lt/mislas_50": (50, 0.3, 0.0, True, 0.1),
+    "cifar100_lt/mislas_10": (10, 0.2, 0.0, True, 0.1),
+}
+
+
+@pytest.mark.parametrize("name", MISLAS)
+def test_mislas_is_as_released_for_every_imbalance(name):
+    recipe = load_recipe(name)
+    second = recipe.decouple
+    args = second.loss.args
+    assert (second.method, second.loss.name, second.epochs) == ("mislas", "las", 10)
+    ours = (recipe.data.imbalance, args["eps_head"], args["eps_tail"], second.shift_bn, second.lr_factor)
+    assert ours == MISLAS[name]
+    assert (recipe.train.mix.name, recipe.train.mix.alpha, recipe.train.epochs) == ("mixup", 1.0, 200)
+    assert (second.sampler.name, second.sampler.extra_batches, second.mix.name) == ("class_balanced", 1, "none")
+
+
+LONG_TAILED = [name for name in list_recipes() if "_lt/" in name]
+
+
+@pytest.mark.parametrize("name", LONG_TAILED)
+def test_long_tailed_recipes_have_the_optimizer_of_the_published_code(name):
+    recipe = load_recipe(name)
+    assert recipe.data.name == name.split("/")[0]
+    first = recipe.train
+    assert (first.optimizer.lr, first.optimizer.momentum, first.optimizer.weight_decay) == (0.1, 0.9, 2e-4)
+    assert (first.batch_size, first.augment, first.clip) == (128, True, None)
+    assert recipe.model.name == ("bbn_resnet32" if name.endswith("bbn") else "resnet32")
+    assert first.epochs == (300 if "remix" in name else 200)
+
+
+@pytest.mark.parametrize("name", [n for n in LONG_TAILED if n.startswith("cifar100_lt/") and "mislas" not in n])
+def test_a_recipe_of_cifar100_is_that_of_cifar10_on_other_data(name):
+    ours, other = load_recipe(name), load_recipe(name.replace("cifar100", "cifar10"))
+    assert (ours.data.name, ours.data.imbalance) == ("cifar100_lt", None)
+    assert (ours.train, ours.decouple, ours.model) == (other.train, other.decouple, other.model)
+
+
+def test_bbn_has_the_rates_of_its_scheduler():
+    train = load_recipe("cifar10_lt/bbn").train
+    rates = {e: rate_factor(train.schedule, e, train.epochs) for e in (0, 1, 3, 4, 118, 119, 158, 159, 199)}
+    # The published scheduler steps before each epoch, from a third of the rate at its step 0.
+    expected = {0: 7 / 15, 1: 0.6, 3: 13 / 15, 4: 1, 118: 1, 119: 1e-2, 158: 1e-2, 159: 1e-4, 199: 1e-4}
+    assert rates == pytest.approx(expected)
+    assert (train.optimizer.nesterov, train.drop_last, train.mix.name) == (True, True, "none")
+    images = ImageData(miniature("cifar10_lt"))
+    assert count_steps(train, images, TrainerConfig()) == 200 * (300 // 128)
+
+
+@pytest.mark.parametrize("name", ["validated", "ls", "mbls", "acls", "cals", "cals_hr"])
+def test_the_validated_recipes_differ_in_their_loss_alone(name):
+    recipe, parent = load_recipe(f"cifar10_lt/{name}"), load_recipe("cifar10_lt/validated")
+    assert (recipe.data.val, recipe.posthoc) == (1000, ["temperature"])
+    loss = "ce" if name == "validated" else name
+    assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
+    recipe.train.loss, recipe.name = parent.train.loss, parent.name
+    assert recipe == parent
