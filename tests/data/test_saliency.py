@@ -185,12 +185,10 @@ def test_loaders_deliver_batches(root):
     assert part.class_counts.tolist() == part.task.train.pixel_counts().tolist()
     assert [len(batch["id"]) for batch in epoch_of(part, 0)] == [5, 5, 2]
     assert sorted(torch.cat([batch["id"] for batch in epoch_of(part, 0)]).tolist()) == list(range(12))
-    val, test = part.predict_dataloader()
-    assert torch.cat([b["id"] for b in val]).tolist() == [0, 1, 2]
-    assert torch.cat([b["id"] for b in test]).tolist() == [0, 1, 2, 3]
     assert len(list(part.val_dataloader())) == 2
-    assert len(list(part.test_dataloader())) == 2
-    assert not torch.cat([b["target"] for b in part.ood_dataloaders()["textures"]]).any()
+    for images, count in ((part.task.val, 3), (part.task.test, 4)):
+        assert torch.cat([b["id"] for b in part.plain(images)]).tolist() == list(range(count))
+    assert not torch.cat([b["target"] for b in part.plain(part.task.ood["textures"])]).any()
     watched = torch.cat([b["id"] for b in module(root, watch_test=True).val_dataloader()])
     assert len(watched) == 4
 

@@ -1,12 +1,20 @@
 """A data set and a network small enough to train in a blink, with everything random that training can have."""
 
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from calibrant.data import ImageTask
+from calibrant.data import DenseTask, ImageTask, MapSet
 from calibrant.data.image_set import divide
+from calibrant.data.map_set import Pair
 from calibrant.data.registry import DATASETS
 from calibrant.models import Network
+from calibrant.models.dense import DENSE_MODELS
 from calibrant.models.registry import MODELS
 from calibrant.training.recipe import Recipe
 from calibrant.training.recipe_files import build_recipe, merge
@@ -38,6 +46,34 @@ class TinyNet(Network):
         return features
 
 
+def tiny_maps(train: int = 10, val: int = 4, split_seed: int = 1) -> DenseTask:
+    """Bright squares on dark noise, as files of several sizes."""
+    folder = Path(tempfile.mkdtemp())
+    random = np.random.default_rng(0)
+    pairs = []
+    for i in range(train + val + 3):
+        height, width = 40 + i, 48 - i
+        label = np.zeros((height, width), np.uint8)
+        top, left = random.integers(0, 20, 2)
+        label[top : top + 20, left : left + 18] = 255
+        image = (label[..., None] // 2 + random.integers(0, 120, (height, width, 3))).astype(np.uint8)
+        pair = Pair(f"square{i}", folder / f"{i}.png", folder / f"{i}-map.png")
+        Image.fromarray(image).save(pair.image)
+        Image.fromarray(label).save(pair.label)
+        pairs.append(pair)
+    parts = pairs[:train], pairs[train : train + val], pairs[train + val :]
+    nothing = [replace(pair, label=None) for pair in parts[2]]
+    sets = [MapSet(part, 16) for part in parts]
+    return DenseTask(*sets, ood={"nothing": MapSet(nothing, 16)}, note="for tests")
+
+
+def tiny_dense_net(num_classes: int = 1, in_channels: int = 3) -> nn.Module:
+    """Two convolutions."""
+    return nn.Sequential(nn.Conv2d(in_channels, 4, 3, 1, 1), nn.ReLU(), nn.Conv2d(4, num_classes, 3, 1, 1))
+
+
+DATASETS.register("tiny_maps")(tiny_maps)
+DENSE_MODELS.register("tiny_dense_net")(tiny_dense_net)
 DATASETS.register("tiny_images")(tiny_images)
 MODELS.register("tiny_net")(TinyNet)
 

@@ -11,7 +11,11 @@ from calibrant.data.registry import create, list_data, register
 from calibrant.data.saliency import duts, saliency
 from calibrant.data.text import TextBatch, TextSet, TextTask, newsgroups, text_table
 
+#: What a stage trains on.
+Data = ImageData | DenseData
+
 __all__ = [
+    "Data",
     "DenseData",
     "DenseTask",
     "ImageBatch",

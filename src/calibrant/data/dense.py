@@ -72,7 +72,6 @@ class DenseData(LightningDataModule):
     """Loaders over a `DenseTask`: batches are read, augmented and normalised by the data set.
 
     What an epoch draws for an image depends on `loading.seed`, the epoch and the image alone.
-    `predict_dataloader` gives the validation and the test images, in the order of their splits.
 
     Args:
         task: the images.
@@ -117,21 +116,10 @@ class DenseData(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[MapBatch]:
         """Return the batches that are watched in training: of validation, or of test."""
-        return self._plain(self.task.test if self.loading.watch_test else self.task.val)
+        return self.plain(self.task.test if self.loading.watch_test else self.task.val)
 
-    def test_dataloader(self) -> DataLoader[MapBatch]:
-        """Return the test batches."""
-        return self._plain(self.task.test)
-
-    def predict_dataloader(self) -> list[DataLoader[MapBatch]]:
-        """Return the validation and the test batches."""
-        return [self._plain(self.task.val), self._plain(self.task.test)]
-
-    def ood_dataloaders(self) -> dict[str, DataLoader[MapBatch]]:
-        """Return the batches of each set of another kind, by name."""
-        return {name: self._plain(images) for name, images in self.task.ood.items()}
-
-    def _plain(self, images: MapSet) -> DataLoader[MapBatch]:
+    def plain(self, images: MapSet) -> DataLoader[MapBatch]:
+        """Return the batches of a set in its order, without augmentation."""
         return self._loader(images, self._shared(EpochOrder(len(images), self.loading.eval_batch_size)))
 
     def _shared(self, order: BatchOrder) -> BatchOrder | Share:

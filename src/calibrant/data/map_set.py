@@ -25,12 +25,13 @@ class MapBatch(TypedDict):
     """A batch, or one sample without the first axis.
 
     `image` (B, 3, H, W) float32, normalised; `target` (B, 1, H, W) float32 in [0, 1]; `id` (B,) int64, the
-    position in the set.
+    position in the set, and so is `index`.
     """
 
     image: Tensor
     target: Tensor
     id: Tensor
+    index: Tensor
 
 
 class Augmented(NamedTuple):
@@ -91,7 +92,8 @@ class MapSet(Dataset[MapBatch]):
         return {
             "image": torch.stack([sample["image"] for sample in samples]),
             "target": torch.stack([sample["target"] for sample in samples]),
-            "id": torch.stack([sample["id"] for sample in samples]),
+            "id": positions,
+            "index": positions,
         }
 
     def label(self, position: int) -> Tensor:
@@ -126,7 +128,8 @@ class MapSet(Dataset[MapBatch]):
             draws = Draws.draw(*image.size, Generator().manual_seed(seed))
             image, label = augment(image, label, draws)
         pixels, target = to_input(image, label, self.size, binarise=self.binarise)
-        return {"image": pixels, "target": target, "id": torch.tensor(position)}
+        at = torch.tensor(position)
+        return {"image": pixels, "target": target, "id": at, "index": at}
 
     def _read(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         if position in self._kept:

@@ -26,6 +26,7 @@ def saliency(
     train: int | None = None,
     val: int | None = None,
     test: int | None = None,
+    ood: int | None = None,
     split_seed: int = 1,
     binarise: bool = False,
 ) -> DenseTask:
@@ -44,6 +45,7 @@ def saliency(
         train: number of training images kept; None for all.
         val: number of validation images; None for all, or for a tenth of the training images.
         test: number of test images kept; None for all.
+        ood: number of images without an object kept; None for all.
         split_seed: seed of what is held out and kept.
         binarise: make the resized labels 0 or 1 again.
     """
@@ -69,7 +71,11 @@ def saliency(
         train=_some(training, train, split_seed, "train"),
         val=validation,
         test=_some(read(test_folder, test_list), test, split_seed, "test"),
-        ood={} if ood_folder is None else {Path(ood_folder).name: read(ood_folder, black=True)},
+        ood=(
+            {}
+            if ood_folder is None
+            else {Path(ood_folder).name: _some(read(ood_folder, black=True), ood, split_seed, "ood")}
+        ),
         note=held,
     )
 

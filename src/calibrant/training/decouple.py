@@ -62,6 +62,7 @@ class DecoupledModule(TrainingModule):
         **settings: as in `TrainingModule`.
     """
 
+    network: Network
     stage: DecoupleConfig
 
     def __init__(self, network: Network, loss: Loss, stage: DecoupleConfig, **settings: Any) -> None:

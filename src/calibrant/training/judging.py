@@ -34,19 +34,29 @@ def judge(
             # Validation fits the calibrators: its values describe, they prove nothing that needs an interval.
             intervals=split == "test",
         )
-        return {
-            name: {key: None if math.isnan(v) else v for key, v in estimate._asdict().items()}
-            for name, estimate in estimates.items()
-        }
+        return in_json(estimates)
 
     after = {split: {"none": measure(p.logits, split)} for split, p in predictions.items()}
     fitted: dict[str, Any] = {}
     for name in calibrators if "val" in predictions else []:
-        with warnings.catch_warnings():
-            # The result says whether it converged.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            scaling = TemperatureScaling().fit(predictions["val"].logits, predictions["val"].targets)
-        fitted[name] = {"temperature": float(scaling.temperature_), "converged": bool(scaling.converged_)}
+        fitted[name] = fitted_temperature(predictions["val"].logits, predictions["val"].targets)
         for split, p in predictions.items():
-            after[split][name] = measure(scaling(p.logits), split)
+            after[split][name] = measure(p.logits / fitted[name]["temperature"], split)
     return {"metrics": after, "posthoc": fitted}
+
+
+def fitted_temperature(logits: Tensor, targets: Tensor) -> dict[str, float | bool]:
+    """Return the temperature of (N, C) logits, and whether it is certified."""
+    with warnings.catch_warnings():
+        # The result says whether it converged.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        scaling = TemperatureScaling().fit(logits, targets)
+    return {"temperature": float(scaling.temperature_), "converged": bool(scaling.converged_)}
+
+
+def in_json(estimates: Mapping[str, metrics.Estimate]) -> dict[str, dict[str, float | None]]:
+    """Return values and intervals as a result keeps them: null for what there is not."""
+    return {
+        name: {key: None if math.isnan(v) else v for key, v in estimate._asdict().items()}
+        for name, estimate in estimates.items()
+    }

@@ -18,7 +18,6 @@ from calibrant.losses.class_balanced import effective_number_weights
 from calibrant.losses.mixing import mixed_loss
 from calibrant.losses.multipliers import sum_over_processes
 from calibrant.metrics import modules as metrics
-from calibrant.models import Network
 from calibrant.training.mixing import Mixer
 from calibrant.training.recipe import OptimizerConfig, StageConfig
 from calibrant.training.schedules import rate_factor
@@ -45,7 +44,7 @@ class TrainingModule(LightningModule):
 
     def __init__(
         self,
-        network: Network,
+        network: nn.Module,
         loss: Loss,
         stage: StageConfig,
         *,
@@ -148,7 +147,11 @@ class TrainingModule(LightningModule):
         logits = self(batch["image"]).float()
         if self.learns_from_validation:
             self.loss.observe(logits, batch["target"])
-        self.watch.update(logits, batch["target"])
+        self.watch.update(logits, self.labels_of(batch["target"]))
+
+    def labels_of(self, target: Tensor) -> Tensor:
+        """Return what the metrics take for labels."""
+        return target
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy, calibration and likelihood, over all processes."""

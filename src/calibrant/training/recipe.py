@@ -17,6 +17,7 @@ class DataConfig:
         download: fetch the data set through torchvision when it is missing.
         train: number of training images that are kept; null for all.
         val: number of images held out for validation; null for the data set's own number.
+        workers: processes that read images ahead, of the data sets that are read from disk image by image.
         imbalance: images of the largest class over those of the smallest, of the long-tailed sets; null for
             the data set's own number.
         split_seed: seed of the division into train and validation, the same for every run, so that runs
@@ -29,6 +30,7 @@ class DataConfig:
     download: bool = False
     train: int | None = None
     val: int | None = None
+    workers: int = 0
     imbalance: float | None = None
     split_seed: int = 1
     args: dict[str, Any] = field(default_factory=dict)
@@ -91,18 +93,21 @@ class ScheduleConfig:
 
     Args:
         name: "multistep" multiplies by gamma at each milestone, "cosine" falls along half a cosine, "constant"
-            does not change.
+            does not change; "compounding" multiplies after every epoch e by gamma to the power of floor(e /
+            `every`), as the published code of ASLP.
         milestones: 0-based epochs at which "multistep" steps.
         gamma: factor of a step.
+        every: epochs of a period of "compounding".
         final: share of the rate to which "cosine" falls.
         warmup: epochs over which the rate first grows linearly.
         warmup_start: share of the rate in the first epoch; the whole rate is then reached in the epoch after
             the warm-up. Null for 1 / warmup, with which its last epoch has the whole rate.
     """
 
-    name: Literal["constant", "multistep", "cosine"] = "constant"
+    name: Literal["constant", "multistep", "cosine", "compounding"] = "constant"
     milestones: list[int] = field(default_factory=list)
     gamma: float = 0.1
+    every: int = 10
     final: float = 0.0
     warmup: int = 0
     warmup_start: float | None = None

@@ -29,7 +29,7 @@ POSITIVE = (
     "trainer.eval_batch_size",
 )
 #: What may differ between two starts of one run: where it computes, where the data lie, what it is compared to.
-MOVABLE = ("data.root", "data.download", "trainer.", "losses", "seeds")
+MOVABLE = ("data.root", "data.download", "data.workers", "trainer.", "losses", "seeds")
 
 
 def shipped() -> Path:

@@ -10,16 +10,19 @@ import torch
 from filelock import FileLock, Timeout
 
 from calibrant import data
+from calibrant.data import Data, DenseData, DenseTask, ImageData
 from calibrant.errors import InputError
 from calibrant.training.callbacks import Listener
+from calibrant.training.dense import DenseModule, judge_maps
 from calibrant.training.files import write_text
 from calibrant.training.judging import judge
+from calibrant.training.module import TrainingModule
 from calibrant.training.processes import is_first, wait_for_all
 from calibrant.training.provenance import git_commit, versions
 from calibrant.training.recipe import Recipe
 from calibrant.training.recipe_files import difference, to_yaml
 from calibrant.training.run_folder import RunFolder
-from calibrant.training.stage import predict
+from calibrant.training.stage import one_process, predict
 from calibrant.training.stages import train
 
 SCHEMA = 1
@@ -51,9 +54,7 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
         images = read_data(recipe)
         module = train(recipe, target, images, listener)
         if is_first():
-            predictions = predict(module, images, recipe.trainer)
-            for split, said in predictions.items():
-                target.write_predictions(split, said)
+            judged = judge_run(recipe, target, images, module)
             target.write_result(
                 {
                     "schema": SCHEMA,
@@ -61,7 +62,7 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
                     "method": recipe.method,
                     "loss": asdict(recipe.last_stage.loss),
                     "seed": recipe.seed,
-                    **judge(predictions, recipe.posthoc, images.task),
+                    **judged,
                     "data": describe_data(recipe, images),
                     "selected_on_test": "test_best" in (recipe.train.select, recipe.last_stage.select),
                     "versions": versions(),
@@ -73,7 +74,19 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
     return target
 
 
-def read_data(recipe: Recipe) -> data.ImageData:
+def judge_run(recipe: Recipe, target: RunFolder, images: Data, module: TrainingModule) -> dict[str, Any]:
+    """Predict, keep the predictions, and return their metrics."""
+    if isinstance(images, DenseData):
+        assert isinstance(module, DenseModule)
+        with one_process(recipe.trainer) as trainer:
+            return judge_maps(module, images, trainer, recipe.posthoc, target.path / "predictions" / "test")
+    predictions = predict(module, images, recipe.trainer)
+    for split, said in predictions.items():
+        target.write_predictions(split, said)
+    return judge(predictions, recipe.posthoc, images.task)
+
+
+def read_data(recipe: Recipe) -> Data:
     """Read the data of a recipe; raises `InputError` for a name, an option or files that are not there."""
     config = recipe.data
     options = {
@@ -86,10 +99,10 @@ def read_data(recipe: Recipe) -> data.ImageData:
                 "leave out one of them."
             )
     task = data.create(config.name, **options | config.args)
-    return data.ImageData(task)
+    return DenseData(task, workers=config.workers) if isinstance(task, DenseTask) else ImageData(task)
 
 
-def describe_data(recipe: Recipe, images: data.ImageData) -> dict[str, Any]:
+def describe_data(recipe: Recipe, images: Data) -> dict[str, Any]:
     """Return what a result says about its data."""
     task = images.task
     return {

@@ -26,6 +26,8 @@ def rate_factor(schedule: ScheduleConfig, epoch: int, epochs: int) -> float:
         return schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
     if schedule.name == "cosine":
         return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+    if schedule.name == "compounding":
+        return compounding_factor(epoch, gamma=schedule.gamma, every=schedule.every)
     return 1.0
 
 

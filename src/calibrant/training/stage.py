@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from calibrant.data import ImageData, Loading
+from calibrant.data import Data, ImageData, Loading
 from calibrant.data.order import BatchOrder
 from calibrant.data.samplers import (
     ClassBalancedOrder,
@@ -51,7 +51,7 @@ class Stage:
     def __init__(
         self,
         module: TrainingModule,
-        data: ImageData,
+        data: Data,
         config: TrainerConfig,
         files: StageFiles,
         listener: Listener | None = None,
@@ -131,8 +131,7 @@ def predict(module: TrainingModule, data: ImageData, config: TrainerConfig) -> d
 
     One process makes them, so that each image comes once.
     """
-    with quiet(), repeatable():
-        trainer = Trainer(**_hardware(config), devices=1)
+    with one_process(config) as trainer:
         batches = trainer.predict(module, datamodule=data) or []
     splits: list[Split] = ["val", "test"] if len(data.task.val) else ["test"]
     joined = {}
@@ -142,7 +141,14 @@ def predict(module: TrainingModule, data: ImageData, config: TrainerConfig) -> d
     return joined
 
 
-def count_steps(stage: StageConfig, data: ImageData, config: TrainerConfig) -> int:
+@contextmanager
+def one_process(config: TrainerConfig) -> Iterator[Trainer]:
+    """Give a trainer of one process, for predictions."""
+    with quiet(), repeatable():
+        yield Trainer(**_hardware(config), devices=1)
+
+
+def count_steps(stage: StageConfig, data: Data, config: TrainerConfig) -> int:
     """Return the steps of a whole stage."""
     data.loading = loading(stage, config, 0)
     return len(data.train_order()) * stage.epochs

@@ -1,17 +1,22 @@
 """The stages of a run: each is trained, gone on with, or read when it is finished."""
 
 from dataclasses import asdict
+from typing import Any
 
 import torch
+from torch import nn
 
-from calibrant import data, losses, models
+from calibrant import losses, models
+from calibrant.data import Data, DenseData
 from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
+from calibrant.losses.adaptive_perturbation import AdaptiveScBCE
 from calibrant.models import Network
 from calibrant.training.bilateral import module_kind
 from calibrant.training.callbacks import Listener
 from calibrant.training.decouple import DecoupledModule, replace_head, use_cosines
+from calibrant.training.dense import DenseModule
 from calibrant.training.module import TrainingModule
 from calibrant.training.processes import is_first, wait_for_all
 from calibrant.training.recipe import Recipe, StageConfig
@@ -20,9 +25,7 @@ from calibrant.training.run_folder import RunFolder, StageName
 from calibrant.training.stage import Stage, count_steps
 
 
-def train(
-    recipe: Recipe, target: RunFolder, images: data.ImageData, listener: Listener | None = None
-) -> TrainingModule:
+def train(recipe: Recipe, target: RunFolder, images: Data, listener: Listener | None = None) -> TrainingModule:
     """Train what is not finished of a recipe's stages; return the module with the final weights.
 
     Raises:
@@ -39,44 +42,52 @@ def train(
         _refuse_misfit(source, recipe)
     if second.method == "none":
         return module
+    if not isinstance(module.network, Network):
+        raise InputError(
+            f"decouple.method {second.method!r} needs a classifier of images, not a dense network."
+        )
     module.network.load_state_dict(source.read_weights("train"))
     module = build_second(recipe, images, module.network)
     _finish("decouple", module, recipe, target, images, progress)
     return module
 
 
-def build(recipe: Recipe, images: data.ImageData) -> TrainingModule:
+def build(recipe: Recipe, images: Data) -> TrainingModule:
     """Build the network and the loss of a recipe; the initial weights come from its seed.
 
     Raises:
         InputError: a name or an option that is not there.
     """
     torch.manual_seed(recipe.seed)
-    network = models.create(
-        recipe.model.name,
-        num_classes=len(images.class_names),
-        in_channels=images.channels,
-        **recipe.model.args,
-    )
     loss = _loss(recipe.train, images)
-    if recipe.model.head == "cosine":
-        use_cosines(network, getattr(loss, "scale", 1.0))
-    return module_kind(network, recipe)(
-        network,
-        loss,
-        recipe.train,
-        seed=recipe.seed,
-        channels_last=recipe.trainer.channels_last,
-        class_counts=images.class_counts,
+    settings: dict[str, Any] = {
+        "seed": recipe.seed,
+        "channels_last": recipe.trainer.channels_last,
+        "class_counts": images.class_counts,
+    }
+    config = recipe.model
+    if isinstance(images, DenseData):
+        net = models.create_dense(config.name, in_channels=images.channels, **config.args)
+        return DenseModule(net, loss, recipe.train, **settings)
+    network = models.create(
+        config.name, num_classes=len(images.class_names), in_channels=images.channels, **config.args
     )
+    if config.head == "cosine":
+        use_cosines(network, getattr(loss, "scale", 1.0))
+    return module_kind(network, recipe)(network, loss, recipe.train, **settings)
 
 
-def build_second(recipe: Recipe, images: data.ImageData, network: Network) -> DecoupledModule:
+def build_second(recipe: Recipe, images: Data, network: nn.Module) -> DecoupledModule:
     """Put the classifier of the second stage on a network, and build its loss.
 
     Raises:
         InputError: a network that has no linear classifier, a name or an option that is not there.
     """
+    if not isinstance(network, Network):
+        raise InputError(
+            f"decouple.method {recipe.decouple.method!r} needs a classifier of images, not the dense network "
+            f"{recipe.model.name!r}."
+        )
     torch.manual_seed(epoch_seed(recipe.seed, 0, "decouple"))
     replace_head(network, recipe.decouple)
     return DecoupledModule(
@@ -89,7 +100,7 @@ def build_second(recipe: Recipe, images: data.ImageData, network: Network) -> De
     )
 
 
-def _loss(stage: StageConfig, images: data.ImageData) -> Loss:
+def _loss(stage: StageConfig, images: Data) -> Loss:
     return losses.create(
         stage.loss.name,
         num_classes=len(images.class_names),
@@ -102,7 +113,7 @@ def _loss(stage: StageConfig, images: data.ImageData) -> Loss:
 class _Progress:
     """Tells a listener how far the stages together are."""
 
-    def __init__(self, recipe: Recipe, images: data.ImageData, listener: Listener | None) -> None:
+    def __init__(self, recipe: Recipe, images: Data, listener: Listener | None) -> None:
         self.listener = listener
         stages: dict[StageName, StageConfig] = {}
         if recipe.decouple.from_run is None:
@@ -131,7 +142,7 @@ def _finish(
     module: TrainingModule,
     recipe: Recipe,
     target: RunFolder,
-    images: data.ImageData,
+    images: Data,
     progress: _Progress,
 ) -> None:
     files = target.stage(name)
@@ -144,6 +155,9 @@ def _finish(
         stage.fit()
         seconds = stage.history.seconds
     if is_first():
+        if isinstance(module.loss, AdaptiveScBCE):
+            assert isinstance(images, DenseData)
+            target.write_levels(module.loss.levels_table(images.task.train.names))
         target.write_weights(name, module.network.state_dict(), seconds)
     wait_for_all()
 

@@ -1,0 +1,105 @@
+"""Dense binary maps: trained, judged in the sizes of their files, with levels that are learned and kept."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from calibrant.errors import InputError
+from calibrant.training.runner import read_data, run
+from calibrant.training.stages import build, build_second
+from tests.training.test_runner import run_with_interruptions
+from tests.training.tiny import tiny_recipe
+
+DENSE = {
+    "data__name": "tiny_maps",
+    "model__name": "tiny_dense_net",
+    "train__loss__name": "bce",
+    "train__batch_size": 4,
+    "train__optimizer__name": "adam",
+    "train__optimizer__lr": 0.02,
+    "trainer__eval_batch_size": 3,
+}
+ASLP = {**DENSE, "train__loss__name": "aslp_mc", "train__loss__args": {"warmup": 1}}
+
+
+def test_a_run_measures_maps_and_keeps_them(tmp_path):
+    target = run(tiny_recipe(**DENSE), tmp_path)
+    result = target.result()
+    assert set(result["metrics"]) == {"val", "test", "nothing"}
+    for split in ("test", "nothing"):
+        found = result["metrics"][split]
+        assert set(found) == {"none", "temperature"}
+        assert found["none"]["ece"]["low"] <= found["none"]["ece"]["value"] <= found["none"]["ece"]["high"]
+        assert {"accuracy", "ece", "oe", "ue", "mae", "max_f", "adaptive_f", "mean_e", "s"} <= set(
+            found["none"]
+        )
+    assert result["metrics"]["val"]["none"]["ece"]["low"] is None
+    assert result["metrics"]["nothing"]["none"]["max_f"]["value"] is None
+    assert result["posthoc"]["temperature"]["temperature"] > 0
+    assert result["data"]["classes"] == 2
+    images = read_data(tiny_recipe(**DENSE)).task.test
+    hits = pixels = 0
+    for at, name in enumerate(images.names):
+        shown = np.asarray(Image.open(tmp_path / "predictions" / "test" / f"{name}.png"))
+        truth = images.label(at).numpy()
+        assert shown.shape == truth.shape
+        hits, pixels = hits + int(((shown >= 128) == (truth >= 128)).sum()), pixels + truth.size
+    # A probability within half a level of one half may be rounded to the other side.
+    assert result["metrics"]["test"]["none"]["accuracy"]["value"] == pytest.approx(hits / pixels, abs=0.01)
+    assert {"val_accuracy", "val_ece", "val_nll", "train_bce"} <= set(target.history())
+
+
+@pytest.mark.parametrize("changes", [ASLP, {**ASLP, "train__select": "best"}], ids=["last", "best"])
+def test_learned_levels_survive_an_interruption(tmp_path, monkeypatch, changes):
+    recipe = tiny_recipe(**changes)
+    whole = run(recipe, tmp_path / "whole")
+    torch.rand(13)
+    broken = run_with_interruptions(recipe, tmp_path / "broken", [2, 7, 10], monkeypatch)
+    for name in ("metrics", "posthoc"):
+        assert broken.result()[name] == whole.result()[name]
+    assert broken.levels_path.read_text() == whole.levels_path.read_text()
+    assert broken.history_path.read_text() == whole.history_path.read_text()
+
+
+def test_the_levels_are_kept_by_name_the_most_perturbed_first(tmp_path):
+    target = run(tiny_recipe(**ASLP), tmp_path)
+    with target.levels_path.open() as file:
+        rows = list(csv.DictReader(file))
+    levels = [float(row["level"]) for row in rows]
+    assert levels == sorted(levels, reverse=True)
+    assert levels[0] > 0
+    assert sorted(row["name"] for row in rows) == sorted(f"square{i}" for i in range(10))
+    state = torch.load(target.checkpoint_path, weights_only=True)["state_dict"]["loss.alpha"]
+    by_name = {row["name"]: float(row["level"]) for row in rows}
+    assert [by_name[f"square{i}"] for i in range(10)] == pytest.approx(state.tolist())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train__mix__name": "mixup"},
+        {"train__loss__name": "aslp_mei", "train__loss__args": {"warmup": 1}},
+        {"train__loss__name": "binary_mmce", "train__loss__args": {"pixels": 50}},
+        {"train__loss__name": "disturb_label", "train__loss__args": {"rate": 0.1}},
+        {"train__schedule__name": "compounding", "train__schedule__gamma": 0.95, "train__schedule__every": 1},
+    ],
+    ids=lambda changes: str(next(iter(changes.values()))),
+)
+def test_the_baselines_train_and_repeat_themselves(tmp_path, changes):
+    recipe = tiny_recipe(**{**DENSE, "train__epochs": 2, **changes})
+    first, again = (run(recipe, tmp_path / place).result()["metrics"] for place in ("a", "b"))
+    assert first == again
+
+
+def test_a_second_stage_needs_a_classifier():
+    recipe = tiny_recipe(**DENSE, decouple__method="crt")
+    images = read_data(recipe)
+    from calibrant.training.stages import build_second
+
+    with pytest.raises(
+        InputError, match="needs a classifier of images, not the dense network 'tiny_dense_net'"
+    ):
+        build_second(recipe, images, build(recipe, images).network)
