@@ -34,6 +34,7 @@ def test_the_course_is_the_mean_over_the_seeds_without_what_never_moved(make_run
     seen = course(comparison.method("cals"), comparison)
     assert seen is not None
     assert list(seen.learned) == ["multipliers"]
+    assert seen.still == {"rho": 1.0}
     np.testing.assert_allclose(seen.learned["multipliers"], growing(2.0))
     np.testing.assert_array_equal(seen.counts, [25] * CLASSES)
     assert course(comparison.method("ce"), comparison) is None
@@ -55,7 +56,7 @@ def test_the_errors_of_the_classes_average_to_the_class_wise_error(make_run: Mak
 def test_heat_map_and_bars_have_the_classes_in_the_same_order() -> None:
     counts, errors = np.array([90.0, 9.0, 1.0]), np.array([0.01, 0.02, 0.04])
     learned = np.array([[1e-6, 1e-3, 1.0], [1e-5, 1e-2, 2.0]])
-    drawing = draw(ClassCourse({"multipliers": learned}, counts, errors, ["a", "b", "c"]), "T")
+    drawing = draw(ClassCourse({"multipliers": learned}, {}, counts, errors, ["a", "b", "c"]), "T")
     heat, samples, error, scale = drawing.figure.axes
     np.testing.assert_array_equal(heat.images[0].get_array(), learned.T)
     assert isinstance(heat.images[0].norm, LogNorm)
@@ -64,11 +65,12 @@ def test_heat_map_and_bars_have_the_classes_in_the_same_order() -> None:
         np.testing.assert_allclose([bar.get_width() for bar in axes.patches], values)
         assert axes.get_ylim() == heat.get_ylim() == (2.5, -0.5)
     assert len(scale.collections) > 0
+    assert "mathdefault" not in drawing.svg("a")
     assert drawing.description == "multipliers after 2 epochs: highest for c (2), lowest for a (1e-05)."
 
 
 def test_values_of_one_order_of_magnitude_are_coloured_linearly() -> None:
-    drawing = draw(ClassCourse({"rho": np.array([[1.0, 2.0]])}, None, None, ["a", "b"]), "T")
+    drawing = draw(ClassCourse({"rho": np.array([[1.0, 2.0]])}, {}, None, None, ["a", "b"]), "T")
     assert len(drawing.figure.axes) == 2
     assert not isinstance(drawing.figure.axes[0].images[0].norm, LogNorm)
 
@@ -76,7 +78,7 @@ def test_values_of_one_order_of_magnitude_are_coloured_linearly() -> None:
 def test_a_hundred_classes_stay_on_one_page_each_with_its_name() -> None:
     generator = np.random.default_rng(0)
     names = [f"class {k}" for k in range(100)]
-    seen = ClassCourse({"multipliers": generator.random((200, 100))}, generator.random(100), None, names)
+    seen = ClassCourse({"multipliers": generator.random((200, 100))}, {}, generator.random(100), None, names)
     drawing = draw(seen, "T")
     assert drawing.figure.get_size_inches()[1] < 12
     svg = drawing.svg("a")
@@ -106,3 +108,12 @@ def test_the_figure_of_a_run_is_the_same_each_time(make_run: MakeRun) -> None:
     seen = course(comparison.methods[0], comparison)
     assert seen is not None
     assert draw(seen, "T").svg("a") == draw(seen, "T").svg("a")
+
+
+def test_what_never_moved_is_said_in_words(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("cals")
+    learn(run, {"multipliers": np.full((3, CLASSES), 1e-6), "rho": np.ones((3, CLASSES))})
+    html = write_report([run], tmp_path / "a.html", "T").read_text(encoding="utf-8")
+    assert "Multipliers stayed at 1e-06 for every class; rho stayed at 1 for every class." in html
+    assert "What cals learned for each class" not in html
+    assert not [path for path in write_figures([run], tmp_path / "f") if "classes" in path.name]

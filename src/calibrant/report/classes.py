@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from calibrant.metrics import State
 from calibrant.metrics.views import ece
@@ -25,8 +25,8 @@ _WIDE = 20.0
 _NAMED = 110
 CAPTION = (
     "Rows are the classes. The colours are what the loss had learned for each at the end of an epoch, averaged "
-    "over the seeds; beside them the number of training samples of each class, and the calibration error of its "
-    "probability on test, as trained."
+    "over the seeds; beside them the number of training samples of each class, and the calibration error of "
+    "its probability on test, as trained."
 )
 
 
@@ -35,37 +35,40 @@ class ClassCourse:
     """What the runs of a method learned for each class.
 
     Attributes:
-        learned: by name, (E, C) values: a row an epoch, the mean over the seeds.
+        learned: by name, (E, C) values: a row an epoch, the mean over the seeds; what never moved is left out.
+        still: by name, the one value that all classes had throughout.
         counts: (C,) training samples of each class, or None where the runs do not say.
         errors: (C,) calibration error of the probability of each class on test; None without predictions.
         names: C names.
     """
 
     learned: dict[str, Array]
+    still: dict[str, float]
     counts: Array | None
     errors: Array | None
     names: Sequence[str]
 
 
 def course(method: Method, comparison: Comparison) -> ClassCourse | None:
-    """Return what a method learned for each class; None where it learns nothing of the kind.
-
-    What stayed as it was for all classes throughout is left out.
-    """
+    """Return what a method learned for each class; None where it learns nothing of the kind."""
     histories = [_history(run) for run in method.runs]
     learned: dict[str, Array] = {}
+    still: dict[str, float] = {}
     for name in histories[0]:
         epochs = min(len(history.get(name, [])) for history in histories)
         values = np.mean([np.asarray(history[name][:epochs]) for history in histories if epochs], axis=0)
-        if epochs and values.size and np.ptp(values) > 0:
+        if epochs and np.ptp(values) > 0:
             learned[name] = values
-    if not learned:
+        elif epochs:
+            still[name] = float(values[0, 0])
+    if not learned and not still:
         return None
-    classes = next(iter(learned.values())).shape[1]
     counts = comparison.data.get("class_counts") or []
     names = comparison.class_names
+    classes = len(histories[0][next(iter({**learned, **still}))][0])
     return ClassCourse(
         learned,
+        still,
         np.asarray(counts, dtype=np.float64) if len(counts) == classes else None,
         _errors(method),
         names if len(names) == classes else [str(k) for k in range(classes)],
@@ -102,13 +105,13 @@ def draw(seen: ClassCourse, title: str) -> Drawing:
         )
         if values is not None
     ]
-    ratios = [3.2] * len(seen.learned) + [1.1] * len(bars)
+    ratios = [3.2] * len(seen.learned) + [1.5] * len(bars)
     grid: Any = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
     for axes, (name, values) in zip(grid, seen.learned.items(), strict=False):
         _heat_map(figure, axes, name, values)
     for axes, (values, label, colour) in zip(grid[len(seen.learned) :], bars, strict=True):
         axes.barh(np.arange(classes), values, height=0.8, color=colour)
-        axes.set_title(label)
+        axes.set_xlabel(label)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.grid(axis="x", color=GRID)
@@ -140,8 +143,10 @@ def _heat_map(figure: Figure, axes: Axes, name: str, values: Array) -> None:
     axes.tick_params(axis="y", length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.05, aspect=30)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    # The figures parse no mathematics, in which the usual labels of a logarithmic scale are written.
+    bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.05, aspect=30, format="{x:g}")
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7.5, color=MUTED)
 
 
@@ -154,15 +159,23 @@ def _described(name: str, values: Array, names: Sequence[str]) -> str:
     )
 
 
-def drawings(comparison: Comparison) -> dict[str, Drawing]:
-    """Return the figure of each method that learns for the classes, by the name of the method."""
+def courses(comparison: Comparison) -> dict[str, ClassCourse]:
+    """Return what each method that learns for the classes has learned, by the name of the method."""
     seen = {method.name: course(method, comparison) for method in comparison.methods}
-    return {name: draw(each, f"What {name} learned for each class") for name, each in seen.items() if each}
+    return {name: each for name, each in seen.items() if each}
 
 
-def views(comparison: Comparison, anchors: dict[str, str]) -> list[dict[str, Any]]:
-    """Return what the page shows: name and figure of each of these methods."""
-    return [
-        {"name": name, "svg": Markup(drawing.svg(f"c-{anchors.get(name, str(k))}"))}
-        for k, (name, drawing) in enumerate(drawings(comparison).items())
-    ]
+def drawing(name: str, seen: ClassCourse) -> Drawing | None:
+    """Draw what a method learned; None where nothing moved."""
+    return draw(seen, f"What {name} learned for each class") if seen.learned else None
+
+
+def views(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return what the page shows of each of these methods: its name, its figure, and what did not move."""
+    shown = []
+    for k, (name, seen) in enumerate(courses(comparison).items()):
+        drawn = drawing(name, seen)
+        still = "; ".join(f"{what} stayed at {value:.3g} for every class" for what, value in seen.still.items())
+        svg = Markup(drawn.svg(f"classes-{k}")) if drawn else None
+        shown.append({"name": name, "svg": svg, "still": f"{still[:1].upper()}{still[1:]}." if still else ""})
+    return shown

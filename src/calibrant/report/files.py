@@ -49,9 +49,9 @@ def write_figures(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
     with_bins = [method for method in comparison.methods if method.bins]
     for name, anchor in sections.slugs(with_bins).items():
         drawings[f"reliability-{anchor}"] = sections.diagram(comparison.method(name))
-    learned = classes.drawings(comparison)
+    learned = classes.courses(comparison)
     anchors = sections.slugs([method for method in comparison.methods if method.name in learned])
-    drawings |= {f"classes-{anchors[name]}": drawing for name, drawing in learned.items()}
+    drawings |= {f"classes-{anchors[name]}": classes.drawing(name, seen) for name, seen in learned.items()}
     return [
         drawing.save(folder / f"{name}{ending}")
         for name, drawing in drawings.items()

@@ -58,7 +58,7 @@ def render(comparison: Comparison, title: str) -> str:
     anchors = sections.slugs([method for method in comparison.methods if method.bins])
     diagrams = [_card(comparison, name, anchor, look[name]) for name, anchor in anchors.items()]
     training = sections.figure_view(sections.training(comparison, look), "training", _TRAINING)
-    learned = classes.views(comparison, anchors)
+    learned = classes.views(comparison)
     shown = {
         "summary": "In short",
         "table": "The numbers",
