@@ -116,7 +116,7 @@ def test_cifar10_recipes_are_as_published(name):
     assert load_recipe(name).train.loss.name == name.removeprefix("cifar10/")
 
 
-#: Head and tail of the smoothing, shifted batch norm, and the rate of the classifier, from the released settings.
+#: Imbalance, smoothing at head and tail, shifted batch norm, rate of the classifier, as released.
 MISLAS = {
     "cifar10_lt/mislas": (None, 0.3, 0.0, False, 0.5),
     "cifar10_lt/mislas_50": (50, 0.2, 0.0, False, 0.2),
