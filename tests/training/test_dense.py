@@ -97,7 +97,6 @@ def test_the_baselines_train_and_repeat_themselves(tmp_path, changes):
 def test_a_second_stage_needs_a_classifier():
     recipe = tiny_recipe(**DENSE, decouple__method="crt")
     images = read_data(recipe)
-    from calibrant.training.stages import build_second
 
     with pytest.raises(
         InputError, match="needs a classifier of images, not the dense network 'tiny_dense_net'"
