@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from calibrant.compare.table import tabulate
 from calibrant.errors import InputError
 from calibrant.training.runner import read_data, run
 from calibrant.training.stages import build, build_second
@@ -50,6 +51,12 @@ def test_a_run_measures_maps_and_keeps_them(tmp_path):
     # A probability within half a level of one half may be rounded to the other side.
     assert result["metrics"]["test"]["none"]["accuracy"]["value"] == pytest.approx(hits / pixels, abs=0.01)
     assert {"val_accuracy", "val_ece", "val_nll", "train_bce"} <= set(target.history())
+
+
+def test_the_table_of_maps_shows_how_well_they_fit(tmp_path):
+    text = tabulate([run(tiny_recipe(**DENSE), tmp_path)]).to_text()
+    (headings,) = [line for line in text.splitlines() if line.startswith("method")]
+    assert [word for word in ("OE %", "MAE", "max F", "S") if word in headings] == ["OE %", "MAE", "max F", "S"]
 
 
 @pytest.mark.parametrize("changes", [ASLP, {**ASLP, "train__select": "best"}], ids=["last", "best"])

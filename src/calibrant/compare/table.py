@@ -35,9 +35,19 @@ GROUPS: dict[str, tuple[str, float, int, bool]] = {
     "medium": ("medium %", 100.0, 1, True),
     "few": ("few %", 100.0, 1, True),
 }
-METRICS = {"accuracy": COLUMNS["accuracy"], **GROUPS, **COLUMNS}
-#: What is shown of a table with groups, so that it fits.
+#: How well binary maps fit their objects; results of dense tasks have it.
+MAPS: dict[str, tuple[str, float, int, bool]] = {
+    "oe": ("OE %", 100.0, 2, False),
+    "mae": ("MAE", 1.0, 4, False),
+    "max_f": ("max F", 1.0, 4, True),
+    "s": ("S", 1.0, 4, True),
+}
+METRICS = {"accuracy": COLUMNS["accuracy"], **GROUPS, **COLUMNS, **MAPS}
+#: What is shown of a table with groups or of maps, so that it fits.
 _WITH_GROUPS = ("accuracy", *GROUPS, "ece", "classwise_ece", "nll")
+_WITH_MAPS = ("accuracy", "ece", "nll", *MAPS)
+#: Without a paired test, and so without a mark.
+_UNTESTED = (*GROUPS, *MAPS)
 STAGES = {"none": "as trained", "temperature": "temperature"}
 #: Widest line of a table, in characters.
 WIDTH = 120
@@ -118,8 +128,11 @@ class Table:
     @property
     def shown(self) -> list[str]:
         """The metrics that `to_text` and `to_rich` show."""
-        grouped = any(metric in GROUPS for metric in self.metrics)
-        return [m for m in self.metrics if m in (_WITH_GROUPS if grouped else COLUMNS)]
+        usual = tuple(COLUMNS)
+        for special, shown in ((GROUPS, _WITH_GROUPS), (MAPS, _WITH_MAPS)):
+            if set(special) <= set(self.metrics):
+                usual = shown
+        return [metric for metric in self.metrics if metric in usual]
 
     @property
     def explanations(self) -> list[str]:
@@ -244,6 +257,8 @@ def tabulate(runs: list[RunFolder]) -> Table:
     first = results[0][1]
     stages = [stage for stage in STAGES if all(stage in result["metrics"]["test"] for _, result in results)]
     metrics = [metric for metric in METRICS if all(_has(result, metric, stages) for _, result in results)]
+    if not set(MAPS) <= set(metrics):
+        metrics = [metric for metric in metrics if metric not in MAPS]
     test = _Test({name: {s: run for s, (run, _) in seeds.items()} for name, seeds in groups.items()})
     rows = []
     for name, seeds in groups.items():
@@ -254,7 +269,7 @@ def tabulate(runs: list[RunFolder]) -> Table:
         }
         on_test = any(seeds[s][1].get("selected_on_test", False) for s in order)
         rows.append(Row(name, order, cells, on_test))
-    for metric in [metric for metric in metrics if metric not in GROUPS]:
+    for metric in [metric for metric in metrics if metric not in _UNTESTED]:
         for stage in stages:
             best = _best({row.method: row.cells[metric][stage].mean for row in rows}, metric, stage, test)
             for row in rows:
