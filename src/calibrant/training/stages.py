@@ -42,10 +42,6 @@ def train(recipe: Recipe, target: RunFolder, images: Data, listener: Listener | 
         _refuse_misfit(source, recipe)
     if second.method == "none":
         return module
-    if not isinstance(module.network, Network):
-        raise InputError(
-            f"decouple.method {second.method!r} needs a classifier of images, not a dense network."
-        )
     module.network.load_state_dict(source.read_weights("train"))
     module = build_second(recipe, images, module.network)
     _finish("decouple", module, recipe, target, images, progress)
