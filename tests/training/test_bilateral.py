@@ -17,6 +17,7 @@ from tests.training.tiny import tiny_recipe
 
 
 def smallest(num_classes: int, in_channels: int = 1) -> BilateralBranchNetwork:
+    """The smallest bilateral-branch network."""
     return BilateralBranchNetwork(num_classes, 14, in_channels)
 
 

@@ -33,7 +33,7 @@ JOBS = {
     },
     "aslp": {
         "data__name": "tiny_maps",
-        "data__train": 9,
+        "data__train": 10,
         "model": {"name": "tiny_dense_net", "args": {}},
         "train__loss__name": "aslp_mc",
         "train__loss__args": {"warmup": 1, "mode": "expected"},
@@ -62,7 +62,8 @@ def start(folder: Path, jobs: list[dict]) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Sums over another number of threads are rounded otherwise.
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
     ) as process:
         # A process whose companion was killed may wait for it; the first one decides.
         status = process.wait(timeout=280)
@@ -90,8 +91,9 @@ def test_two_processes_end_where_one_does(tmp_path, in_two, name):
             torch.testing.assert_close(ours[key], value, atol=2e-5, rtol=1e-4)
     for split in ("none", "temperature"):
         ours, theirs = (target.result()["metrics"]["test"][split] for target in (two, one))
-        for metric in ("accuracy", "nll", "brier"):
-            assert ours[metric]["value"] == pytest.approx(theirs[metric]["value"], abs=1e-4)
+        # The last digits of the weights may move a pixel over the threshold, and so the accuracy of the maps.
+        for metric, allowed in (("accuracy", 5e-3), ("nll", 1e-4), ("brier", 1e-4)):
+            assert ours[metric]["value"] == pytest.approx(theirs[metric]["value"], abs=allowed)
     for stage in ("train", "decouple"):
         ours, theirs = (target.history(stage) for target in (two, one))
         assert ours.keys() == theirs.keys()

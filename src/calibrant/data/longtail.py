@@ -79,7 +79,7 @@ def long_tailed_selection(targets: Tensor, counts: list[int], seed: int | np.ran
 
     Example:
         >>> long_tailed_selection(torch.tensor([0, 1, 0, 1, 0]), [2, 1])
-        tensor([4, 2, 3])
+        tensor([4, 2, 1])
 
     Cao, Wei, Gaidon, Arechiga, Ma: "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
     NeurIPS 2019.
