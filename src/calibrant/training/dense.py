@@ -101,6 +101,8 @@ class _Sample:
 
 def _go(module: DenseModule, data: DenseData, trainer: Trainer, sets: dict[str, MapSet], sink: Sink) -> None:
     module.sets, module.sink = list(sets), sink
+    # The loaders ask it how many processes share them: here none.
+    data.trainer = trainer
     trainer.predict(module, [data.plain(images) for images in sets.values()], return_predictions=False)
 
 
