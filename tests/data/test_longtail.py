@@ -63,7 +63,7 @@ def test_the_choice_is_a_function_of_the_seed_and_keeps_no_image_twice():
 
 
 def test_validation_is_balanced_and_set_aside_before_the_tail_is_cut():
-    task = long_tailed(balanced(), 5.0, "exp", 8, 1, 0)
+    task = long_tailed(balanced(), 8, imbalance=5.0)
     assert task.val.targets.bincount().tolist() == [2, 2, 2, 2]
     assert task.train.targets.bincount().tolist() == long_tailed_counts(4, 112, 5.0)
     assert not set(task.train.ids.tolist()) & set(task.val.ids.tolist())
@@ -74,7 +74,7 @@ def test_validation_is_balanced_and_set_aside_before_the_tail_is_cut():
 
 
 def test_without_validation_the_tail_is_the_published_one():
-    task = long_tailed(balanced(), 5.0, "exp", 0, 1, 0)
+    task = long_tailed(balanced(), 0, imbalance=5.0)
     assert len(task.val) == 0
     counts = long_tailed_counts(4, 120, 5.0)
     assert torch.equal(task.train.ids, long_tailed_selection(torch.arange(120) % 4, counts, 0))
@@ -83,7 +83,7 @@ def test_without_validation_the_tail_is_the_published_one():
 
 def test_validation_images_must_divide_among_the_classes():
     with pytest.raises(InputError, match="a multiple of the 4 classes, not 6"):
-        long_tailed(balanced(), 5.0, "exp", 6, 1, 0)
+        long_tailed(balanced(), 6, imbalance=5.0)
 
 
 def test_long_tailed_cifar_reads_what_cifar_reads(tmp_path):

@@ -251,3 +251,9 @@ def test_pictures_that_cannot_be_used(root):
     images = MapSet([Pair("x", root / "Train" / "Image" / "a1.jpg", root / "Train" / "GT" / "a2.png")], 32)
     with pytest.raises(InputError, match=r"has 49x42 pixels, but its map .* 48x44"):
         images[0]
+
+
+def test_a_sampler_of_classes_is_refused(root):
+    images = DenseData(data.create("saliency", root=root, size=32), Loading(order=lambda targets: None))
+    with pytest.raises(InputError, match="one with a map has none"):
+        images.train_order()

@@ -48,6 +48,7 @@ def test_groups_are_read_without_headers_and_divided_as_published(root):
     assert sorted(ids.tolist()) == list(range(30))
     batch = task.test[torch.tensor([0, 1])]
     assert batch["tokens"].shape == (2, 6)
+    assert torch.equal(batch["index"], torch.tensor([0, 1]))
     # The order of the files: ten of each group.
     assert batch["target"].tolist() == [i // 10 for i in batch["id"].tolist()]
     for text, label in zip(task.train.tokens, task.train.targets, strict=True):

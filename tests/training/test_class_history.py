@@ -6,19 +6,8 @@ import torch
 from calibrant import losses
 from calibrant.training.run_folder import RunFolder
 from calibrant.training.runner import run
+from tests.training.test_runner import Killed, kill_at
 from tests.training.tiny import tiny_recipe
-
-
-class Killed(Exception):
-    pass
-
-
-def kill_at(step: int):
-    def listener(done: int, steps: int, epoch: int) -> None:
-        if done >= step:
-            raise Killed
-
-    return listener
 
 
 @pytest.mark.parametrize(("loss", "names"), [("cals", ["multipliers", "rho"]), ("cals_hr", ["multipliers"])])

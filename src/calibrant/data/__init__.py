@@ -4,9 +4,10 @@ from calibrant.data.cifar import cifar10, cifar100
 from calibrant.data.dense import DenseData, DenseTask
 from calibrant.data.digits import digits
 from calibrant.data.image_set import ImageBatch, ImageSet, ImageTask
+from calibrant.data.loading import Loading
 from calibrant.data.longtail import cifar10_lt, cifar100_lt
 from calibrant.data.map_set import MapBatch, MapSet, read_folder
-from calibrant.data.module import ImageData, Loading
+from calibrant.data.module import ImageData
 from calibrant.data.registry import create, list_data, register
 from calibrant.data.saliency import duts, saliency
 from calibrant.data.text import TextBatch, TextSet, TextTask, newsgroups, text_table

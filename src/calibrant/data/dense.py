@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from calibrant.data.loading import Loading, TaskData
 from calibrant.data.map_set import Augmented, MapBatch, MapSet
-from calibrant.data.module import Loading
-from calibrant.data.order import BatchOrder, EpochOrder, Share
+from calibrant.data.order import BatchOrder, Share
+from calibrant.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -68,30 +68,30 @@ class WithEpoch(Sampler[Augmented]):
             yield Augmented(self.seed, self.epoch, positions)
 
 
-class DenseData(LightningDataModule):
+class DenseData(TaskData[MapSet]):
     """Loaders over a `DenseTask`: batches are read, augmented and normalised by the data set.
 
     What an epoch draws for an image depends on `loading.seed`, the epoch and the image alone.
 
     Args:
         task: the images.
-        loading: how they are read; a stage sets its own before it trains. `loading.order` has no use here.
+        loading: how they are read; a stage sets its own before it trains.
         workers: processes that read ahead; what fits in memory is read before and shared.
     """
 
+    task: DenseTask
+
     def __init__(self, task: DenseTask, loading: Loading | None = None, *, workers: int = 0) -> None:
-        super().__init__()
-        self.task, self.loading, self.workers = task, loading or Loading(), workers
+        super().__init__(task, loading)
+        self.workers = workers
 
     @property
-    def class_names(self) -> list[str]:
-        """The names of the labels 0 and 1."""
-        return self.task.class_names
-
-    @property
-    def class_counts(self) -> Tensor:
-        """(2,) number of training pixels of background and of object."""
-        return self.task.class_counts
+    def train_targets(self) -> Tensor:
+        """No image has a class of its own: raises `InputError`."""
+        raise InputError(
+            "A sampler chooses by the class of an image; one with a map has none. Set train.sampler.name to "
+            "'shuffle' and its extra_batches to 0."
+        )
 
     @property
     def channels(self) -> int:
@@ -105,27 +105,17 @@ class DenseData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[MapBatch]:
         """Return the training batches, in the order of the epoch."""
-        order = self._shared(self.train_order())
+        order = self.shared(self.train_order())
         augmented = WithEpoch(order, self.loading.seed) if self.loading.augment else order
         return self._loader(self.task.train, augmented)
 
-    def train_order(self) -> BatchOrder:
-        """Return the order of the training batches."""
-        o = self.loading
-        return EpochOrder(len(self.task.train), o.batch_size, seed=o.seed, drop_last=o.drop_last)
-
     def val_dataloader(self) -> DataLoader[MapBatch]:
         """Return the batches that are watched in training: of validation, or of test."""
-        return self.plain(self.task.test if self.loading.watch_test else self.task.val)
+        return self.plain(self.watched)
 
     def plain(self, images: MapSet) -> DataLoader[MapBatch]:
         """Return the batches of a set in its order, without augmentation."""
-        return self._loader(images, self._shared(EpochOrder(len(images), self.loading.eval_batch_size)))
-
-    def _shared(self, order: BatchOrder) -> BatchOrder | Share:
-        if self.trainer is not None and self.trainer.world_size > 1:
-            return Share(order, self.trainer.global_rank, self.trainer.world_size)
-        return order
+        return self._loader(images, self.shared(self.plain_order(images)))
 
     def _loader(self, images: MapSet, order: Sampler[Any]) -> DataLoader[MapBatch]:
         if self.workers:

@@ -9,7 +9,7 @@ so that the first class keeps all of its M / K images and the last one M / (K mu
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -116,16 +116,26 @@ def class_map_by_count(targets: Tensor, num_classes: int | None = None) -> Tenso
     return counts.argsort(descending=True, stable=True).argsort()
 
 
+class Tail(TypedDict, total=False):
+    """How a balanced data set is cut to a long tail.
+
+    Attributes:
+        imbalance: images of the first class over those of the last; 100.
+        profile: "exp" or "step"; "exp".
+        subset_seed: seed of the choice of the images; 0 as published.
+        groups: which classes are many, medium and few: "mislas", its fixed ranges; "counts", more than 100,
+            20 to 100 and fewer than 20 training images. "mislas".
+    """
+
+    imbalance: float
+    profile: Profile
+    subset_seed: int
+    groups: Groups
+
+
 @register("cifar10_lt")
 def cifar10_lt(
-    root: Path,
-    download: bool = False,
-    val: int = 0,
-    split_seed: int = 1,
-    imbalance: float = 100.0,
-    profile: Profile = "exp",
-    subset_seed: int = 0,
-    groups: Groups = "mislas",
+    root: Path, download: bool = False, val: int = 0, split_seed: int = 1, **tail: Unpack[Tail]
 ) -> ImageTask:
     """CIFAR-10-LT: CIFAR-10 with a long tail, the classes by decreasing number of training images.
 
@@ -135,58 +145,51 @@ def cifar10_lt(
         val: number of images held out for validation, as many of each class; they are set aside before the
             tail is cut, so that 0, the published protocol, leaves exactly the published training images.
         split_seed: seed of the validation images.
-        imbalance: images of the first class over those of the last.
-        profile: "exp" or "step".
-        subset_seed: seed of the choice of the images; 0 as published.
-        groups: which classes are many, medium and few: "mislas", its fixed ranges; "counts", more than 100,
-            20 to 100 and fewer than 20 training images.
+        **tail: how the tail is cut, as in `Tail`.
 
     The test set is CIFAR-10's own, balanced.
     """
-    whole = cifar10(root, download, val=0, split_seed=split_seed)
-    return long_tailed(whole, imbalance, profile, val, split_seed, subset_seed, groups)
+    return long_tailed(cifar10(root, download, val=0, split_seed=split_seed), val, split_seed, **tail)
 
 
 @register("cifar100_lt")
 def cifar100_lt(
-    root: Path,
-    download: bool = False,
-    val: int = 0,
-    split_seed: int = 1,
-    imbalance: float = 100.0,
-    profile: Profile = "exp",
-    subset_seed: int = 0,
-    groups: Groups = "mislas",
+    root: Path, download: bool = False, val: int = 0, split_seed: int = 1, **tail: Unpack[Tail]
 ) -> ImageTask:
     """CIFAR-100-LT: CIFAR-100 with a long tail, the classes by decreasing number of training images.
 
     Args:
         root: folder that holds cifar-100-python or cifar-100-binary.
         download: fetch the pickles through torchvision when neither is there.
-        val: number of images held out for validation, as many of each class, before the tail is cut.
+        val: number of images held out for validation, as for `cifar10_lt`.
         split_seed: seed of the validation images.
-        imbalance: images of the first class over those of the last.
-        profile: "exp" or "step".
-        subset_seed: seed of the choice of the images; 0 as published.
-        groups: which classes are many, medium and few: "mislas", its fixed ranges; "counts", more than 100,
-            20 to 100 and fewer than 20 training images.
+        **tail: how the tail is cut, as in `Tail`.
 
     The test set is CIFAR-100's own, balanced.
     """
-    whole = cifar100(root, download, val=0, split_seed=split_seed)
-    return long_tailed(whole, imbalance, profile, val, split_seed, subset_seed, groups)
+    return long_tailed(cifar100(root, download, val=0, split_seed=split_seed), val, split_seed, **tail)
 
 
 def long_tailed(
     task: ImageTask,
-    imbalance: float,
-    profile: Profile,
-    val: int,
-    split_seed: int,
-    subset_seed: int,
-    groups: Groups = "counts",
+    val: int = 0,
+    split_seed: int = 1,
+    *,
+    imbalance: float = 100.0,
+    profile: Profile = "exp",
+    subset_seed: int = 0,
+    groups: Groups = "mislas",
 ) -> ImageTask:
-    """Return a task whose balanced training images are cut to a long tail; `val` of them validate.
+    """Return a task whose balanced training images are cut to a long tail.
+
+    Args:
+        task: the balanced one.
+        val: images held out for validation, as many of each class, before the tail is cut.
+        split_seed: seed of the validation images.
+        imbalance: as in `Tail`, and so the others.
+        profile: "exp" or "step".
+        subset_seed: seed of the choice of the images.
+        groups: which classes are many, medium and few.
 
     Raises:
         InputError: `val` is no multiple of the number of classes.

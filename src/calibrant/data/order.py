@@ -1,5 +1,6 @@
 """The order in which samples are visited: a function of the seed and the epoch alone."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -27,7 +28,7 @@ def epoch_seed(seed: int, epoch: int, stream: str) -> int:
     return mixed % 2**63
 
 
-class BatchOrder(Sampler[Tensor]):
+class BatchOrder(Sampler[Tensor], ABC):
     """Batches of positions; each epoch's are a function of its number, so that a resumed run needs no memory.
 
     A subclass defines `positions`.
@@ -42,9 +43,9 @@ class BatchOrder(Sampler[Tensor]):
         self.count, self.batch_size, self.drop_last = count, batch_size, drop_last
         self.epoch = 0
 
+    @abstractmethod
     def positions(self) -> Tensor:
         """Return the (count,) positions of the epoch that is set, in their order."""
-        raise NotImplementedError
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next; Lightning calls it."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, Unpack
 
 import torch
 from torch import Generator, Tensor
@@ -19,11 +19,12 @@ GLOVE = "glove.6B/glove.6B.100d.txt"
 
 
 class TextBatch(TypedDict):
-    """A batch: `tokens` (B, T) int32, `target` (B,) int64, `id` (B,) int64."""
+    """A batch: `tokens` (B, T) int32 and, (B,) int64, `target`, `id` and `index`, the position in the set."""
 
     tokens: Tensor
     target: Tensor
     id: Tensor
+    index: Tensor
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class TextSet(Dataset[TextBatch]):
 
     def __getitem__(self, index: list[int] | Tensor) -> TextBatch:
         at = torch.as_tensor(index)
-        return {"tokens": self.tokens[at], "target": self.targets[at], "id": self.ids[at]}
+        return {"tokens": self.tokens[at], "target": self.targets[at], "id": self.ids[at], "index": at}
 
 
 @dataclass(frozen=True)
@@ -78,26 +79,45 @@ register_text = TEXTS.register
 Parts = tuple[Tensor, Tensor, Tensor]
 
 
+class Words(TypedDict, total=False):
+    """How texts become rows of numbers.
+
+    Attributes:
+        vocabulary_size: rows of the embedding, padding included; 2,000 as published, null for all words.
+        counted: whose words are counted: those of the "train" texts, the default; or "all", as published, test
+            included.
+        length: words a text, 1,000; longer ones keep their end, as published.
+        vectors: file of word vectors under `root`, those of GloVe; null for random ones, to be trained.
+    """
+
+    vocabulary_size: int | None
+    counted: Literal["train", "all"]
+    length: int
+    vectors: str | None
+
+
 def build_task(
     corpus: Corpus,
     parts: Parts,
-    *,
-    vocabulary_size: int | None,
-    counted: Literal["train", "all"],
-    length: int,
-    vectors: Path | None,
+    root: Path,
     note: str,
+    *,
+    vocabulary_size: int | None = 2000,
+    counted: Literal["train", "all"] = "train",
+    length: int = 1000,
+    vectors: str | None = GLOVE,
 ) -> TextTask:
     """Number the words of a corpus and divide it.
 
     Args:
         corpus: all texts.
         parts: positions of the texts that train, validate and test.
-        vocabulary_size: rows of the embedding, padding included; None for all words.
+        root: folder of the vectors.
+        note: what to say of the division.
+        vocabulary_size: as in `Words`, and so the others.
         counted: whose words are counted.
         length: words a text.
         vectors: file of word vectors; None for random ones of length 100.
-        note: what to say of the division.
 
     Raises:
         InputError: a label without a training text.
@@ -119,7 +139,7 @@ def build_task(
         table = torch.randn(len(vocabulary), 100, generator=Generator().manual_seed(0))
         table[0] = 0
     else:
-        table = read_vectors(vectors, vocabulary.words)
+        table = read_vectors(root / vectors, vocabulary.words)
     known = int((table != 0).any(1).sum())
     said = f"{note}; {len(vocabulary) - 1:,} words, {known:,} with a vector"
     return TextTask(fit, choose, judge, names, vocabulary.words, table, said)
@@ -133,10 +153,7 @@ def newsgroups(
     val: int = 900,
     split_seed: int = 1,
     split: Literal["random", "by_date"] = "random",
-    vocabulary_size: int | None = 2000,
-    counted: Literal["train", "all"] = "train",
-    length: int = 1000,
-    vectors: str | None = GLOVE,
+    **words: Unpack[Words],
 ) -> TextTask:
     """20 Newsgroups: 18,800 to 20,000 messages; from 20_newsgroups or 20news-bydate-train and -test.
 
@@ -148,10 +165,7 @@ def newsgroups(
         split_seed: seed of the shuffle.
         split: "random", as published: a fifth of a shuffle of all texts tests; or "by_date", the texts of the
             test folder.
-        vocabulary_size: rows of the embedding; 2,000 as published, null for all words.
-        counted: whose words are counted: those of the "train" texts; or "all", as published, test included.
-        length: words a text; longer ones keep their end, as published.
-        vectors: file of word vectors under `root`; null for random ones, to be trained.
+        **words: how texts become numbers, as in `Words`.
 
     A message's header, up to its first empty line, is cut off, as published; a text without an empty line is
     taken as a whole.
@@ -170,11 +184,9 @@ def newsgroups(
     return build_task(
         corpus,
         (parts[0][:train], parts[1], parts[2]),
-        vocabulary_size=vocabulary_size,
-        counted=counted,
-        length=length,
-        vectors=None if vectors is None else root / vectors,
-        note=f"{len(corpus.texts):,} texts, {split.replace('_', ' ')} split",
+        root,
+        f"{len(corpus.texts):,} texts, {split.replace('_', ' ')} split",
+        **words,
     )
 
 
@@ -189,10 +201,7 @@ def text_table(
     val: int = 500,
     split_seed: int = 1,
     test_share: float = 0.2,
-    vocabulary_size: int | None = 2000,
-    counted: Literal["train", "all"] = "train",
-    length: int = 1000,
-    vectors: str | None = GLOVE,
+    **words: Unpack[Words],
 ) -> TextTask:
     """Any texts in a CSV, TSV or parquet file with a column of texts and one of labels.
 
@@ -206,10 +215,7 @@ def text_table(
         val: number of texts that validate, from the end of a shuffle of the training texts.
         split_seed: seed of the shuffle.
         test_share: share that tests when there is no `test_file`.
-        vocabulary_size: rows of the embedding, padding included; null for all words.
-        counted: whose words are counted: those of the "train" texts, or of "all".
-        length: words a text; longer ones keep their end.
-        vectors: file of word vectors under `root`; null for random ones, to be trained.
+        **words: how texts become numbers, as in `Words`.
 
     Raises:
         InputError: a file or column that is not there, a class without a training text.
@@ -224,11 +230,9 @@ def text_table(
     return build_task(
         corpus,
         (parts[0][:train], parts[1], parts[2]),
-        vocabulary_size=vocabulary_size,
-        counted=counted,
-        length=length,
-        vectors=None if vectors is None else root / vectors,
-        note=f"{len(corpus.texts):,} texts of {train_file}" + (f" and {test_file}" if test_file else ""),
+        root,
+        f"{len(corpus.texts):,} texts of {train_file}" + (f" and {test_file}" if test_file else ""),
+        **words,
     )
 
 

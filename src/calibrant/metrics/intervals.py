@@ -28,7 +28,6 @@ class CellStatistic(Protocol):
 
     def __call__(self, confidence: Tensor, correct: Tensor, count: Tensor, /) -> Tensor:
         """Return (R,)."""
-        ...
 
 
 class Interval(NamedTuple):

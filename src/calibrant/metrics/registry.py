@@ -9,7 +9,7 @@ from calibrant.registry import Registry
 
 if TYPE_CHECKING:
     from calibrant.metrics.modules import CalibrationMetric
-    from calibrant.metrics.saliency import Protocol
+    from calibrant.metrics.saliency_image import Protocol
 
 METRICS: "Registry[Any]" = Registry("metric", "calibrant.metrics")
 register = METRICS.register

@@ -6,7 +6,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from calibrant.errors import InputError
-from calibrant.metrics.saliency import Protocol, SaliencyScores, SaliencyState
+from calibrant.metrics.saliency import SaliencyScores, SaliencyState
+from calibrant.metrics.saliency_image import Protocol
 
 
 class Saliency(Metric):

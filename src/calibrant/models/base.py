@@ -1,11 +1,13 @@
 """The contract of a network: features, then a classifier."""
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 from calibrant.errors import InputError
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A network in two parts, so that the second can be replaced and trained again on the first.
 
     A subclass defines `features`, images (N, C, H, W) to (N, D), and the attribute `classifier`, a module from
@@ -17,9 +19,9 @@ class Network(nn.Module):
 
     classifier: nn.Module
 
+    @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Return what the classifier sees, (N, D)."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, (N, K)."""
