@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from calibrant.errors import InputError
 from calibrant.metrics import State, rows
 from calibrant.metrics.binning import CONVENTIONS, bin_index, convention
-from calibrant.metrics.classwise import _add_plain, _add_sparse
+from calibrant.metrics.classwise import _plain, _sparse
 from calibrant.metrics.equal_mass import aece_error_bound, equal_mass_bins
 from calibrant.metrics.rows import checked
 from calibrant.metrics.samples import COARSE, FINE, Grid
@@ -58,12 +58,14 @@ def test_classwise_sums_equal_the_plain_computation(seed, n_bins, dtype, name, p
     values, labels = probs.reshape(45, pixels, 5).movedim(2, 1), target.reshape(45, pixels)
     labels[3] = 77
     found = []
-    for add in (_add_sparse, _add_plain):
-        spec = Spec(frozenset({"class", "class_squares"}), 5, n_bins, convention(name))
-        sums = spec.zeros()
-        for piece in checked(values, labels, inputs="probs", ignore_index=77).pieces():
-            add(piece, n_bins, spec.rule, sums)
-        found.append(sums)
+    for of in (_sparse, _plain):
+        (piece,) = checked(values, labels, inputs="probs", ignore_index=77).pieces()
+        found.append(of(piece, n_bins, convention(name), True))
+    assert (
+        found[0].keys()
+        == found[1].keys()
+        == Spec(frozenset({"class", "class_squares"}), 5).zeros().keys() - {"total"}
+    )
     for key in found[0]:
         assert torch.allclose(found[0][key], found[1][key], atol=1e-6 if dtype == torch.float32 else 1e-12), key
 

@@ -6,19 +6,20 @@ bin of a class holds is the sum over its column less the rest.
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from calibrant.metrics.binning import Convention, bin_index
 from calibrant.metrics.rows import Piece
 
 
-def add_classwise(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Tensor]) -> None:
-    """Add to the class-wise sums, (C, bins) each; to "class_residual_sq" where it is kept."""
+def classwise(piece: Piece, n_bins: int, rule: Convention, *, squares: bool) -> dict[str, Tensor]:
+    """Return the class-wise sums of a piece, (C, bins) each; "class_residual_sq" on request."""
     whole = rule.outside == "clamp" and rule.hidden_bin is None and rule.edges != "ceil"
-    add = _add_sparse if whole and len(piece.labels) else _add_plain
-    add(piece, n_bins, rule, sums)
+    of = _sparse if whole and len(piece.labels) else _plain
+    return of(piece, n_bins, rule, squares)
 
 
-def _add_plain(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Tensor]) -> None:
+def _plain(piece: Piece, n_bins: int, rule: Convention, squares: bool) -> dict[str, Tensor]:
     """Bin every entry: for the conventions that drop some."""
     bins = rule.bins(n_bins)
     probs = piece.probs.movedim(1, 2).reshape(-1, piece.probs.shape[1])
@@ -30,62 +31,61 @@ def _add_plain(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Tens
     wide = probs.double().reshape(-1)
     size = len(classes) * (bins + 1)
 
-    def by_bin(values: Tensor) -> Tensor:
-        return values.view(-1, bins + 1)[:, :bins]
+    sums = {
+        "class_count": torch.bincount(key, minlength=size),
+        "class_correct": torch.bincount(key[hit], minlength=size),
+        "class_confidence": _sum(key, wide, size),
+    }
+    if squares:
+        sums["class_residual_sq"] = _sum(key, (wide - hit.double()).square(), size)
+    return {name: values.view(-1, bins + 1)[:, :bins] for name, values in sums.items()}
 
-    sums["class_count"] += by_bin(torch.bincount(key, minlength=size))
-    sums["class_correct"] += by_bin(torch.bincount(key[hit], minlength=size))
-    sums["class_confidence"] += by_bin(_sum(key, wide, size))
-    if "class_residual_sq" in sums:
-        sums["class_residual_sq"] += by_bin(_sum(key, (wide - hit.double()).square(), size))
 
-
-def _add_sparse(piece: Piece, n_bins: int, rule: Convention, sums: dict[str, Tensor]) -> None:
+def _sparse(piece: Piece, n_bins: int, rule: Convention, squares: bool) -> dict[str, Tensor]:
     probs = piece.probs
     if piece.valid is not None:
         probs = probs.masked_fill(~piece.valid.unsqueeze(1), 0.0)
     _, classes, pixels = probs.shape
     bins = rule.bins(n_bins)
     size = classes * bins
-    rows = len(piece.labels)
-    high = _entries_above((1 - 1e-6) / n_bins, probs)
+    high = _positions(_above(probs, (1 - 1e-6) / n_bins))
     values = probs.reshape(-1)[high]
-    key = bin_index(values, n_bins, rule) + bins * (high // pixels % classes)
+    key = bin_index(values, n_bins, rule) + bins * ((high // pixels if pixels > 1 else high) % classes)
     wide = values.double()
-    label_value = piece.at_label.double()
     label_key = bin_index(piece.at_label, n_bins, rule) + bins * piece.labels
 
     count = torch.bincount(key, minlength=size).view(classes, bins)
-    count[:, 0] += rows - count.sum(1)
-    sums["class_count"] += count
-    sums["class_correct"] += torch.bincount(label_key, minlength=size).view(classes, bins)
-
-    mass, squares = _column_sums(probs, squares="class_residual_sq" in sums)
-    sums["class_confidence"] += _completed(_sum(key, wide, size).view(classes, bins), mass)
-    if squares is not None:
-        squared = _completed(_sum(key, wide.square(), size).view(classes, bins), squares)
+    count[:, 0] += len(piece.labels) - count.sum(1)
+    mass, mass_of_squares = _column_sums(probs, squares)
+    sums = {
+        "class_count": count,
+        "class_correct": torch.bincount(label_key, minlength=size).view(classes, bins),
+        "class_confidence": _completed(_sum(key, wide, size).view(classes, bins), mass),
+    }
+    if mass_of_squares is not None:
+        squared = _completed(_sum(key, wide.square(), size).view(classes, bins), mass_of_squares)
         # (p - 1)^2 in place of p^2 where the class is the label.
-        squared += _sum(label_key, 1 - 2 * label_value, size).view(classes, bins)
-        sums["class_residual_sq"] += squared
+        squared += _sum(label_key, 1 - 2 * piece.at_label.double(), size).view(classes, bins)
+        sums["class_residual_sq"] = squared
+    return sums
 
 
-#: Rows of which one maximum is looked at first.
-_BLOCK = 8
+def _above(probs: Tensor, floor: float) -> Tensor:
+    """Return where probabilities exceed `floor`.
+
+    Floats that are not negative are ordered as the integers of the same bits, which compare faster on a processor.
+    """
+    bits = {torch.float32: torch.int32, torch.float64: torch.int64}[probs.dtype]
+    return probs.view(bits) > int(torch.tensor(floor, dtype=probs.dtype).view(bits))
 
 
-def _entries_above(floor: float, probs: Tensor) -> Tensor:
-    """Return the flat indices of the entries above `floor`: of few, in blocks of rows with such an entry."""
-    n, classes, pixels = probs.shape
-    if pixels > 1 or n < 4 * _BLOCK:
-        return (probs > floor).reshape(-1).nonzero().squeeze(1)
-    flat = probs.reshape(n, classes)
-    whole = n - n % _BLOCK
-    block, column = (flat[:whole].reshape(-1, _BLOCK, classes).amax(1) > floor).nonzero(as_tuple=True)
-    first = block * (_BLOCK * classes) + column
-    found = (first.unsqueeze(1) + classes * torch.arange(_BLOCK, device=probs.device)).reshape(-1)
-    found = found[flat.reshape(-1)[found] > floor]
-    rest = (flat[whole:] > floor).reshape(-1).nonzero().squeeze(1) + whole * classes
-    return torch.cat([found, rest])
+def _positions(mask: Tensor) -> Tensor:
+    """Return the flat positions of the few that are True: of the words of eight first, then within them."""
+    flat = mask.reshape(-1)
+    padded = pad(flat, (0, -len(flat) % 8))
+    words = padded.view(torch.int64).nonzero(as_tuple=True)[0]
+    at = 8 * words.unsqueeze(1) + torch.arange(8, device=mask.device)
+    return at[padded.view(-1, 8)[words]]
 
 
 def _completed(binned: Tensor, total: Tensor) -> Tensor:

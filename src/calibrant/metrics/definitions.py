@@ -164,7 +164,7 @@ def recalls(state: State) -> Tensor:
     return state.sums["label_correct"].double() / state.sums["label_count"]
 
 
-@_define("macro_accuracy", "labels", lower_is_better=False)
+@_define("macro_accuracy", "labels", "hits", lower_is_better=False)
 def macro_accuracy(state: State) -> Tensor:
     """Read the mean accuracy within the classes that occur among the labels."""
     state.count()
@@ -209,7 +209,7 @@ def class_groups(num_classes: int, class_counts: Iterable[int] | None, groups: G
     return [torch.as_tensor(list(group), dtype=torch.int64) for group in groups]
 
 
-@_define("group_accuracy", "labels", lower_is_better=False)
+@_define("group_accuracy", "labels", "hits", lower_is_better=False)
 def group_accuracy(
     state: State, class_counts: Iterable[int] | None = None, groups: Groups = "counts"
 ) -> GroupAccuracy:
@@ -220,7 +220,7 @@ def group_accuracy(
     return GroupAccuracy(*(per_class[group.to(per_class.device)].nanmean() for group in chosen))
 
 
-@_define("segmentation", "labels", "predictions", lower_is_better=False)
+@_define("segmentation", "labels", "hits", "predictions", lower_is_better=False)
 def segmentation(state: State, include_background: bool, missing: Missing = "skip") -> SegmentationScores:
     """Read the scores of label maps."""
     state.count()

@@ -30,7 +30,7 @@ STANDARD = (
     "accuracy", "ece", "aece", "classwise_ece", "mce", "rmsce", "oe", "ue", "nll", "brier", "smooth_ece", "ks",
     "debiased_ece", "auroc", "aurc",
 )  # fmt: skip
-_PARTS = frozenset({"top", "class", "class_squares", "labels", "nll", "brier", "samples"})
+_PARTS = frozenset({"top", "class", "class_squares", "labels", "hits", "nll", "brier", "samples"})
 
 
 def evaluate(

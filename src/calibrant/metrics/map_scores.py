@@ -11,7 +11,7 @@ from calibrant.metrics.saliency import SaliencyScores, SaliencyState
 from calibrant.metrics.state import State, Sums
 
 #: What the calibration metrics are read from, for each image.
-_PARTS = frozenset({"top", "class", "labels", "nll", "brier"})
+_PARTS = frozenset({"top", "class", "labels", "hits", "nll", "brier"})
 #: And over all images together, where quantiles of the confidence are wanted too.
 _POOLED = _PARTS | {"class_squares", "samples"}
 _BINNED = ("ece", "oe", "ue", "mce", "rmsce", "classwise_ece", "nll", "brier")

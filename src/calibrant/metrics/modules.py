@@ -78,7 +78,9 @@ class CalibrationMetric(Metric):
         self.average: str = given.pop("average", "pooled")
         check_average(self.average, batches=True)
         definition = DEFINITIONS[self.name]
-        per_class = bool(definition.parts & {"class", "labels", "predictions", "ranks", "class_samples"})
+        per_class = bool(
+            definition.parts & {"class", "labels", "hits", "predictions", "ranks", "class_samples"}
+        )
         self._num_classes: int | None = given.pop("num_classes", None)
         if per_class and self._num_classes is None:
             raise InputError(f"{type(self).__name__} counts by class: give num_classes.")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from calibrant.errors import InputError
 from calibrant.metrics.binning import Convention, bin_edges, bin_index, convention
-from calibrant.metrics.classwise import add_classwise
+from calibrant.metrics.classwise import classwise
 from calibrant.metrics.rows import Inputs, Piece, Rows, checked
 from calibrant.metrics.samples import COARSE, EXACT_LIMIT, FINE, Cells, Grid, histogram
 from calibrant.metrics.views import Bins
@@ -50,11 +50,11 @@ class Spec:
                 f"task='event' is for two classes, not {self.num_classes}; use a class-wise metric instead."
             )
 
-    def zeros(self, device: torch.device | str = "cpu", *, histograms: bool = True) -> Sums:
-        """Return the tensors of an empty state by name, those of the histograms on request."""
+    def zeros(self, device: torch.device | str = "cpu") -> Sums:
+        """Return the tensors of an empty state by name."""
         sums = {"total": torch.zeros((), dtype=torch.int64)}
         for name in PART_NAMES:
-            if name in self.parts and (histograms or name not in ("samples", "class_samples")):
+            if name in self.parts:
                 sums |= _ZEROS[name](self)
         return {name: tensor.to(device) for name, tensor in sums.items()}
 
@@ -76,17 +76,21 @@ class Spec:
             raise InputError(
                 f"The values have {rows.values.shape[1]} classes, the metric was made for {self.num_classes}."
             )
-        sums = self.zeros(rows.values.device, histograms=False)
+        sums: Sums = {}
         found: dict[str, list[Tensor]] = {}
         for piece in rows.pieces():
-            sums["total"] += len(piece.labels)
             _ = piece.confidence  # looks for NaN and values out of range, whatever the parts
-            for name in PART_NAMES:
-                if name in self.parts:
-                    _ADD[name](self, piece, sums)
+            for name, tensor in self._measured(piece):
+                sums[name] = sums[name] + tensor if name in sums else tensor
             for key, tensor in self._samples(piece):
                 found.setdefault(key, []).append(tensor)
         return sums, {key: torch.cat(tensors) for key, tensors in found.items()}
+
+    def _measured(self, piece: Piece) -> Iterator[tuple[str, Tensor]]:
+        yield "total", torch.tensor(len(piece.labels), device=piece.labels.device)
+        for name in PART_NAMES:
+            if name in self.parts and name in _MEASURE:
+                yield from _MEASURE[name](self, piece).items()
 
     def _samples(self, piece: Piece) -> Iterator[tuple[str, Tensor]]:
         if "samples" in self.parts:
@@ -156,11 +160,10 @@ class State:
     def add_pairs(self, confidence: Tensor, correct: Tensor) -> None:
         """Add predictions of which only the confidence and the correctness are known, both (M,)."""
         confidence, right = checked_pairs(confidence, correct, self.spec.rule)
-        sums = self.spec.zeros(confidence.device, histograms=False)
-        sums["total"] += len(confidence)
+        sums = {"total": torch.tensor(len(confidence), device=confidence.device)}
         samples: Samples = {}
         if "top" in self.spec.parts:
-            _add_binned(self.spec, confidence, right, sums)
+            sums |= _binned(self.spec, confidence, right)
         if "samples" in self.spec.parts:
             samples = {"each_confidence": confidence.double(), "each_correct": right}
         self._add(sums, samples)
@@ -310,39 +313,31 @@ def _binned_zeros(part: str, *shape: int) -> Sums:
     }
 
 
-def _add_binned(spec: Spec, confidence: Tensor, correct: Tensor, sums: Sums) -> None:
+def _binned(spec: Spec, confidence: Tensor, correct: Tensor) -> Sums:
     bins = spec.rule.bins(spec.n_bins)
     index = bin_index(confidence, spec.n_bins, spec.rule)
     wide = confidence.double()
     # One more bin than there are takes what the convention drops.
     both = torch.bincount(2 * index + correct, minlength=2 * bins + 2).view(-1, 2)[:bins]
-    sums["top_count"] += both.sum(1)
-    sums["top_correct"] += both[:, 1]
+    sums = {"top_count": both.sum(1), "top_correct": both[:, 1]}
     for name, values in (("confidence", wide), ("residual_sq", (wide - correct.double()).square())):
-        sums[f"top_{name}"] += values.new_zeros(bins + 1).scatter_add_(0, index, values)[:bins]
+        sums[f"top_{name}"] = values.new_zeros(bins + 1).scatter_add_(0, index, values)[:bins]
+    return sums
 
 
-def _add_labels(spec: Spec, piece: Piece, sums: Sums) -> None:
-    classes = spec.num_classes
-    sums["label_count"] += torch.bincount(piece.labels, minlength=classes)
-    sums["label_correct"] += torch.bincount(piece.labels[piece.correct], minlength=classes)
-
-
-def _add_predictions(spec: Spec, piece: Piece, sums: Sums) -> None:
-    sums["predicted_count"] += torch.bincount(piece.predicted, minlength=spec.num_classes)
-
-
-def _add_moments(name: str) -> "Callable[[Spec, Piece, Sums], None]":
-    def add(spec: Spec, piece: Piece, sums: Sums) -> None:
+def _moments(name: str) -> "Callable[[Spec, Piece], Sums]":
+    def measure(spec: Spec, piece: Piece) -> Sums:
         values: Tensor = getattr(piece, name)
-        sums[f"{name}_sum"] += values.sum()
-        sums[f"{name}_sum_sq"] += values.square().sum()
+        return {f"{name}_sum": values.sum(), f"{name}_sum_sq": values.square().sum()}
 
-    return add
+    return measure
 
 
-def _add_ranks(spec: Spec, piece: Piece, sums: Sums) -> None:
-    sums["rank_count"] += torch.bincount(piece.rank, minlength=spec.num_classes)
+def _counted(key: str, of: "Callable[[Piece], Tensor]") -> "Callable[[Spec, Piece], Sums]":
+    def measure(spec: Spec, piece: Piece) -> Sums:
+        return {key: torch.bincount(of(piece), minlength=spec.num_classes)}
+
+    return measure
 
 
 def _histogram_zeros(part: str, size: int) -> Sums:
@@ -359,7 +354,8 @@ _ZEROS: dict[str, Callable[[Spec], Sums]] = {
     ),
     "class": lambda s: _binned_zeros("class", s.num_classes, s.rule.bins(s.n_bins)),
     "class_squares": lambda s: {"class_residual_sq": _zeros(s.num_classes, s.rule.bins(s.n_bins))},
-    "labels": lambda s: {name: _counts(s.num_classes) for name in ("label_count", "label_correct")},
+    "labels": lambda s: {"label_count": _counts(s.num_classes)},
+    "hits": lambda s: {"label_correct": _counts(s.num_classes)},
     "predictions": lambda s: {"predicted_count": _counts(s.num_classes)},
     "nll": lambda s: {"nll_sum": _zeros(), "nll_sum_sq": _zeros()},
     "brier": lambda s: {"brier_sum": _zeros(), "brier_sum_sq": _zeros()},
@@ -367,17 +363,15 @@ _ZEROS: dict[str, Callable[[Spec], Sums]] = {
     "samples": lambda s: _histogram_zeros("samples", FINE.cells),
     "class_samples": lambda s: _histogram_zeros("class_samples", s.num_classes * COARSE.cells),
 }
-_ADD: dict[str, Callable[[Spec, Piece, Sums], None]] = {
-    "top": lambda s, piece, sums: _add_binned(s, *_pairs(s, piece), sums),
-    "class": lambda s, piece, sums: add_classwise(piece, s.n_bins, s.rule, sums),
-    "class_squares": lambda s, piece, sums: None,
-    "labels": _add_labels,
-    "predictions": _add_predictions,
-    "nll": _add_moments("nll"),
-    "brier": _add_moments("brier"),
-    "ranks": _add_ranks,
-    "samples": lambda s, piece, sums: None,
-    "class_samples": lambda s, piece, sums: None,
+_MEASURE: dict[str, Callable[[Spec, Piece], Sums]] = {
+    "top": lambda s, piece: _binned(s, *_pairs(s, piece)),
+    "class": lambda s, piece: classwise(piece, s.n_bins, s.rule, squares="class_squares" in s.parts),
+    "labels": _counted("label_count", lambda piece: piece.labels),
+    "hits": _counted("label_correct", lambda piece: piece.labels[piece.correct]),
+    "predictions": _counted("predicted_count", lambda piece: piece.predicted),
+    "nll": _moments("nll"),
+    "brier": _moments("brier"),
+    "ranks": _counted("rank_count", lambda piece: piece.rank),
 }
 #: The parts that a state can keep.
 PART_NAMES = tuple(_ZEROS)
