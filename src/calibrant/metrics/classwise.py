@@ -73,7 +73,7 @@ def _sparse(piece: Piece, n_bins: int, rule: Convention, squares: bool) -> dict[
 def _above(probs: Tensor, floor: float) -> Tensor:
     """Return where probabilities exceed `floor`.
 
-    Floats that are not negative are ordered as the integers of the same bits, which compare faster on a processor.
+    Floats that are not negative have the order of the integers of the same bits, which compare faster.
     """
     bits = {torch.float32: torch.int32, torch.float64: torch.int64}[probs.dtype]
     return probs.view(bits) > int(torch.tensor(floor, dtype=probs.dtype).view(bits))
