@@ -9,6 +9,7 @@ from PIL import Image
 
 from calibrant.compare.table import tabulate
 from calibrant.errors import InputError
+from calibrant.training.levels import read_ends
 from calibrant.training.runner import read_data, run
 from calibrant.training.stages import build, build_second
 from tests.training.test_runner import run_with_interruptions
@@ -82,6 +83,15 @@ def test_the_levels_are_kept_by_name_the_most_perturbed_first(tmp_path):
     state = torch.load(target.checkpoint_path, weights_only=True)["state_dict"]["loss.alpha"]
     by_name = {row["name"]: float(row["level"]) for row in rows}
     assert [by_name[f"square{i}"] for i in range(10)] == pytest.approx(state.tolist())
+    ends = read_ends(target)
+    assert [image.name for image in ends["most"]] == [row["name"] for row in rows[:6]]
+    assert [image.name for image in ends["least"]] == [row["name"] for row in rows[:-7:-1]]
+    first = ends["most"][0]
+    images = read_data(tiny_recipe(**ASLP)).task.train
+    label = images.label(images.names.index(first.name)).numpy()
+    assert first.level == levels[0]
+    assert (np.asarray(first.label) == label).all()
+    assert first.photograph.size == first.label.size
 
 
 @pytest.mark.parametrize(

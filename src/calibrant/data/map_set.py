@@ -100,6 +100,13 @@ class MapSet(Dataset[MapBatch]):
         """Return the map of a sample in its own size, (H, W) uint8."""
         return torch.from_numpy(self._read(position)[1].copy())
 
+    def thumbnail(self, position: int, side: int) -> tuple[Image.Image, Image.Image]:
+        """Return image and map of a sample, shrunk so that the longer side is at most `side` pixels."""
+        image, label = (Image.fromarray(array) for array in self._read(position))
+        for picture in (image, label):
+            picture.thumbnail((side, side))
+        return image, label
+
     def preload(self) -> None:
         """Read everything that fits in memory, so that worker processes share it."""
         for position in range(len(self)):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calibrant.errors import InputError
-from calibrant.report import classes, sections
+from calibrant.report import classes, perturbed, sections
 from calibrant.report.evidence import RAW, SCALED, gather
 from calibrant.report.figures import Drawing, overlay
 from calibrant.report.style import looks
@@ -23,6 +23,7 @@ def write_figures(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
     `ece`                   the ECE of each method before and after
     `training`              training curves
     `classes-METHOD`        what a loss such as CALS learned for each class
+    `levels-METHOD`         what a loss such as ASLP learned for each image
     ======================= ====================================================================
 
     Args:
@@ -49,9 +50,11 @@ def write_figures(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
     with_bins = [method for method in comparison.methods if method.bins]
     for name, anchor in sections.slugs(with_bins).items():
         drawings[f"reliability-{anchor}"] = sections.diagram(comparison.method(name))
+    anchors = sections.slugs(comparison.methods)
     learned = classes.courses(comparison)
-    anchors = sections.slugs([method for method in comparison.methods if method.name in learned])
     drawings |= {f"classes-{anchors[name]}": classes.drawing(name, seen) for name, seen in learned.items()}
+    levels = perturbed.drawings(comparison)
+    drawings |= {f"levels-{anchors[name]}": drawing for name, drawing in levels.items()}
     return [
         drawing.save(folder / f"{name}{ending}")
         for name, drawing in drawings.items()

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from calibrant import __version__
 from calibrant.compare.table import Table
-from calibrant.report import classes, sections
+from calibrant.report import classes, perturbed, sections
 from calibrant.report.evidence import Comparison, gather, printable
 from calibrant.report.style import Look, dark_css, looks
 from calibrant.report.summary import summarise
@@ -59,12 +59,14 @@ def render(comparison: Comparison, title: str) -> str:
     diagrams = [_card(comparison, name, anchor, look[name]) for name, anchor in anchors.items()]
     training = sections.figure_view(sections.training(comparison, look), "training", _TRAINING)
     learned = classes.views(comparison)
+    levels = perturbed.views(comparison)
     shown = {
         "summary": "In short",
         "table": "The numbers",
         "diagrams": "Reliability" if diagrams else "",
         "training": "Training" if training else "",
         "classes": "Classes" if learned else "",
+        "levels": "Images" if levels else "",
         "made": "How they were made",
     }
     environment = Environment(
@@ -86,6 +88,8 @@ def render(comparison: Comparison, title: str) -> str:
         training=training,
         learned=learned,
         learned_caption=classes.CAPTION,
+        levels=levels,
+        levels_caption=perturbed.CAPTION,
         facts=sections.facts(comparison),
         recipe=sections.recipe(comparison),
     )

@@ -73,6 +73,7 @@ class RunFolder:
     `checkpoints/last.ckpt`                  where a killed run goes on; `decouple.ckpt`, in its second stage
     `metrics.csv`                            one row an epoch; `metrics-decouple.csv`, of the second stage
     `classes.csv`                            what a loss such as CALS learned for each class, a row an epoch
+    `levels.csv`, `levels/`                  what a loss such as ASLP learned for each image; pictures of some
     `weights/{train,decouple}.safetensors`   the network after a stage; its presence ends the stage
     `predictions/{val,test}.safetensors`     logits, targets, ids
     `result.json`                            every metric; written last: its presence ends the run
@@ -210,11 +211,6 @@ class RunFolder:
     def levels_path(self) -> Path:
         """The perturbation level of each training image, of the losses that learn them."""
         return self.path / "levels.csv"
-
-    def write_levels(self, levels: list[tuple[str, float]]) -> None:
-        """Write name and level of each training image, the most perturbed first."""
-        with replacing(self.levels_path) as temporary, temporary.open("w", newline="") as file:
-            csv.writer(file).writerows([("name", "level"), *levels])
 
     def seconds(self) -> float:
         """Return the wall-clock time of the stages that are finished, without interruptions."""

@@ -17,6 +17,7 @@ from calibrant.training.bilateral import module_kind
 from calibrant.training.callbacks import Listener
 from calibrant.training.decouple import DecoupledModule, replace_head, use_cosines
 from calibrant.training.dense import DenseModule
+from calibrant.training.levels import write_levels
 from calibrant.training.module import TrainingModule
 from calibrant.training.processes import is_first, wait_for_all
 from calibrant.training.recipe import Recipe, StageConfig
@@ -153,7 +154,7 @@ def _finish(
     if is_first():
         if isinstance(module.loss, AdaptiveScBCE):
             assert isinstance(images, DenseData)
-            target.write_levels(module.loss.levels_table(images.task.train.names))
+            write_levels(target, module.loss, images.task.train)
         target.write_weights(name, module.network.state_dict(), seconds)
     wait_for_all()
 
