@@ -1,4 +1,4 @@
-"""Data sets on disk, and images in memory as Lightning data modules."""
+"""Data sets on disk, as Lightning data modules."""
 
 from calibrant.data.cifar import cifar10, cifar100
 from calibrant.data.dense import DenseData, DenseTask
@@ -10,10 +10,12 @@ from calibrant.data.map_set import MapBatch, MapSet, read_folder
 from calibrant.data.module import ImageData
 from calibrant.data.registry import create, list_data, register
 from calibrant.data.saliency import duts, saliency
-from calibrant.data.text import TextBatch, TextSet, TextTask, newsgroups, text_table
+from calibrant.data.text import newsgroups, text_table
+from calibrant.data.text_module import TextData
+from calibrant.data.text_set import TextBatch, TextSet, TextTask
 
 #: What a stage trains on.
-Data = ImageData | DenseData
+Data = ImageData | DenseData | TextData
 
 __all__ = [
     "Data",
@@ -27,6 +29,7 @@ __all__ = [
     "MapBatch",
     "MapSet",
     "TextBatch",
+    "TextData",
     "TextSet",
     "TextTask",
     "cifar10",

@@ -79,6 +79,8 @@ class DenseData(TaskData[MapSet]):
         workers: processes that read ahead; what fits in memory is read before and shared.
     """
 
+    inputs = "image"
+    samples = "images"
     task: DenseTask
 
     def __init__(self, task: DenseTask, loading: Loading | None = None, *, workers: int = 0) -> None:
@@ -97,6 +99,11 @@ class DenseData(TaskData[MapSet]):
     def channels(self) -> int:
         """Number of channels of an image."""
         return 3
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """The number of channels."""
+        return {"in_channels": self.channels}
 
     @property
     def image_size(self) -> int:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
@@ -19,13 +19,13 @@ class Loading:
     """How a stage reads its data.
 
     Attributes:
-        batch_size: images a step, of all processes together.
+        batch_size: samples a step, of all processes together.
         eval_batch_size: the same in validation and test.
         drop_last: leave out the last, incomplete batch of an epoch.
         augment: use the training augmentation.
         seed: seed of the order and of the augmentation.
         order: makes the order of the training batches of the (N,) labels; None shuffles.
-        watch_test: give the test images where a stage validates.
+        watch_test: give the test samples where a stage validates.
     """
 
     batch_size: int = 128
@@ -67,8 +67,14 @@ class TaskData(LightningDataModule, ABC, Generic[S]):
     Args:
         task: the samples.
         loading: how they are read; a stage sets its own before it trains.
+
+    Attributes:
+        inputs: key of a batch under which stands what the network takes.
+        samples: what a message calls the samples, in the plural.
     """
 
+    inputs: ClassVar[str]
+    samples: ClassVar[str]
     task: Task[S]
 
     def __init__(self, task: Task[S], loading: Loading | None = None) -> None:
@@ -84,6 +90,11 @@ class TaskData(LightningDataModule, ABC, Generic[S]):
     def class_counts(self) -> Tensor:
         """(C,) number of training labels of each class."""
         return self.task.class_counts
+
+    @property
+    @abstractmethod
+    def context(self) -> dict[str, Any]:
+        """What a network may need to know of the samples: arguments of `models.create`."""
 
     @property
     @abstractmethod

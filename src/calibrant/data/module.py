@@ -1,35 +1,33 @@
 """In-memory images as a Lightning data module."""
 
+from typing import Any
+
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader
 
 from calibrant.data.augment import normalise, random_crop, random_flip
 from calibrant.data.image_set import ImageBatch, ImageSet, ImageTask
-from calibrant.data.loading import Loading, TaskData
-from calibrant.data.order import BatchOrder, epoch_seed
+from calibrant.data.in_memory import InMemoryData
+from calibrant.data.loading import Loading
+from calibrant.data.order import epoch_seed
 
 
-class ImageData(TaskData[ImageSet]):
+class ImageData(InMemoryData[ImageSet]):
     """Loaders over an `ImageTask`: batches are indexed on the CPU, augmented and normalised on the device.
 
-    What an epoch draws depends on `loading.seed` and the epoch alone. `predict_dataloader` gives the
-    validation and the test images, in the order of their splits.
+    What an epoch draws depends on `loading.seed` and the epoch alone.
 
     Args:
         task: the images.
         loading: how they are read; a stage sets its own before it trains.
     """
 
+    inputs = "image"
+    samples = "images"
     task: ImageTask
 
     def __init__(self, task: ImageTask, loading: Loading | None = None) -> None:
         super().__init__(task, loading)
         self._generator: tuple[int, Generator] | None = None
-
-    @property
-    def train_targets(self) -> Tensor:
-        """The (N,) labels of the training images."""
-        return self.task.train.targets
 
     @property
     def channels(self) -> int:
@@ -41,18 +39,10 @@ class ImageData(TaskData[ImageSet]):
         """Height of an image in pixels."""
         return self.task.train.images.shape[2]
 
-    def train_dataloader(self) -> DataLoader[ImageBatch]:
-        """Return the training batches, in the order of the epoch."""
-        return self._loader(self.task.train, self.train_order())
-
-    def val_dataloader(self) -> DataLoader[ImageBatch]:
-        """Return the batches that are watched in training: of validation, or of test."""
-        return self._loader(self.watched, self.plain_order(self.watched))
-
-    def predict_dataloader(self) -> list[DataLoader[ImageBatch]]:
-        """Return the validation batches, where there are any, and the test batches."""
-        splits = [images for images in (self.task.val, self.task.test) if len(images)]
-        return [self._loader(images, self.plain_order(images)) for images in splits]
+    @property
+    def context(self) -> dict[str, Any]:
+        """The number of channels."""
+        return {"in_channels": self.channels}
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
         """Augment, if training, and normalise."""
@@ -64,11 +54,6 @@ class ImageData(TaskData[ImageSet]):
             if self.task.flip:
                 images = random_flip(images, generator)
         return {**batch, "image": normalise(images, self.task.mean, self.task.std)}
-
-    def _loader(self, images: ImageSet, order: BatchOrder) -> DataLoader[ImageBatch]:
-        # A loader draws a seed for its workers even when it has none: from its own generator, not from the
-        # one of the model.
-        return DataLoader(images, sampler=self.shared(order), batch_size=None, generator=Generator())
 
     def _epoch_generator(self, images: Tensor) -> Generator:
         epoch = self.trainer.current_epoch if self.trainer else 0

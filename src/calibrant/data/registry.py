@@ -5,7 +5,7 @@ from typing import Any
 
 from calibrant.registry import Registry
 
-#: Of functions that return an `ImageTask`, or a `DenseTask` where every pixel has a label.
+#: Of functions that return an `ImageTask`; a `DenseTask`, where every pixel has a label; or a `TextTask`.
 DATASETS: Registry[Any] = Registry("data set", "calibrant.data")
 register = DATASETS.register
 
@@ -26,9 +26,9 @@ def create(
     Args:
         name: one of `list_data()`.
         root: folder that holds the data sets on disk.
-        download: fetch what is missing, where torchvision can.
-        train: number of training images kept; None for all.
-        val: number of validation images; None for the data set's own number.
+        download: fetch what is missing, where torchvision or scikit-learn can.
+        train: number of training samples kept; None for all.
+        val: number of validation samples; None for the data set's own number.
         imbalance: images of the largest class over those of the smallest, of the long-tailed sets; None for the
             data set's own number.
         split_seed: seed of the division.

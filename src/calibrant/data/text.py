@@ -1,80 +1,21 @@
-"""Texts in memory: rows of word numbers."""
+"""Data sets of texts: 20 Newsgroups, and any table."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import Dataset
 
 from calibrant.data.image_set import shuffled
+from calibrant.data.registry import register
 from calibrant.data.splits import newsgroup_split
 from calibrant.data.text_files import Corpus, read_newsgroups, read_table
+from calibrant.data.text_set import TextSet, TextTask
 from calibrant.data.vocabulary import Vocabulary, read_vectors
 from calibrant.errors import InputError
-from calibrant.registry import Registry
+from calibrant.metrics.definitions import Groups
 
 GLOVE = "glove.6B/glove.6B.100d.txt"
-
-
-class TextBatch(TypedDict):
-    """A batch: `tokens` (B, T) int32 and, (B,) int64, `target`, `id` and `index`, the position in the set."""
-
-    tokens: Tensor
-    target: Tensor
-    id: Tensor
-    index: Tensor
-
-
-@dataclass(frozen=True)
-class TextSet(Dataset[TextBatch]):
-    """Texts with labels and ids, indexed by lists of positions.
-
-    Attributes:
-        tokens: (N, T) int32 numbers of words, 0 in front of a short text.
-        targets: (N,) int64 labels.
-        ids: (N,) int64, the position of each text in the data set on disk.
-    """
-
-    tokens: Tensor
-    targets: Tensor
-    ids: Tensor
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: list[int] | Tensor) -> TextBatch:
-        at = torch.as_tensor(index)
-        return {"tokens": self.tokens[at], "target": self.targets[at], "id": self.ids[at], "index": at}
-
-
-@dataclass(frozen=True)
-class TextTask:
-    """A classification task on texts.
-
-    Attributes:
-        train: texts that train.
-        val: texts that choose and calibrate; there may be none.
-        test: texts that judge.
-        class_names: C names, in the order of the labels.
-        words: V words in the order of their numbers; the first, padding, is empty.
-        vectors: (V, D) vectors of the words, for the embedding of a network.
-        note: one sentence for the reader of a result.
-    """
-
-    train: TextSet
-    val: TextSet
-    test: TextSet
-    class_names: list[str]
-    words: list[str]
-    vectors: Tensor
-    note: str = ""
-
-
-TEXTS: Registry[TextTask] = Registry("text data set", "calibrant.texts")
-register_text = TEXTS.register
-
 
 Parts = tuple[Tensor, Tensor, Tensor]
 
@@ -101,6 +42,7 @@ def build_task(
     parts: Parts,
     root: Path,
     note: str,
+    groups: Groups | None = None,
     *,
     vocabulary_size: int | None = 2000,
     counted: Literal["train", "all"] = "train",
@@ -114,6 +56,7 @@ def build_task(
         parts: positions of the texts that train, validate and test.
         root: folder of the vectors.
         note: what to say of the division.
+        groups: which classes are many, medium and few; None where they are about as large.
         vocabulary_size: as in `Words`, and so the others.
         counted: whose words are counted.
         length: words a text.
@@ -142,10 +85,10 @@ def build_task(
         table = read_vectors(root / vectors, vocabulary.words)
     known = int((table != 0).any(1).sum())
     said = f"{note}; {len(vocabulary) - 1:,} words, {known:,} with a vector"
-    return TextTask(fit, choose, judge, names, vocabulary.words, table, said)
+    return TextTask(fit, choose, judge, names, vocabulary.words, table, groups, said)
 
 
-@register_text("newsgroups")
+@register("newsgroups")
 def newsgroups(
     root: Path,
     download: bool = False,
@@ -190,7 +133,7 @@ def newsgroups(
     )
 
 
-@register_text("text_table")
+@register("text_table")
 def text_table(
     root: Path,
     train_file: str,
@@ -201,6 +144,7 @@ def text_table(
     val: int = 500,
     split_seed: int = 1,
     test_share: float = 0.2,
+    groups: Groups | None = None,
     **words: Unpack[Words],
 ) -> TextTask:
     """Any texts in a CSV, TSV or parquet file with a column of texts and one of labels.
@@ -215,6 +159,8 @@ def text_table(
         val: number of texts that validate, from the end of a shuffle of the training texts.
         split_seed: seed of the shuffle.
         test_share: share that tests when there is no `test_file`.
+        groups: which classes are many, medium and few: "counts" for more than 100, 20 to 100 and fewer training
+            texts; None, without such groups, where the classes are about as large.
         **words: how texts become numbers, as in `Words`.
 
     Raises:
@@ -232,6 +178,7 @@ def text_table(
         (parts[0][:train], parts[1], parts[2]),
         root,
         f"{len(corpus.texts):,} texts of {train_file}" + (f" and {test_file}" if test_file else ""),
+        groups,
         **words,
     )
 

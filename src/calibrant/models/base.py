@@ -1,6 +1,7 @@
 """The contract of a network: features, then a classifier."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -14,9 +15,11 @@ class Network(nn.Module, ABC):
     (N, D) to (N, K) logits.
 
     Attributes:
+        inputs: what it takes, as the data call it: "image", or "tokens" of texts.
         classifier: the last layer.
     """
 
+    inputs: ClassVar[str] = "image"
     classifier: nn.Module
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from calibrant.errors import InputError
 from calibrant.models.base import Network, Split
@@ -13,13 +13,16 @@ MODELS: Registry[Network] = Registry("model", "calibrant.models")
 register = MODELS.register
 
 
-def create(name: str, *, num_classes: int, in_channels: int = 3, **options: Any) -> Network:
+def create(
+    name: str, *, num_classes: int, in_channels: int = 3, vectors: Tensor | None = None, **options: Any
+) -> Network:
     """Build a network by its name.
 
     Args:
         name: one of `list_models()`, or `timm:NAME` or `torchvision:NAME`.
         num_classes: number of classes.
         in_channels: channels of an image; torchvision's networks take 3.
+        vectors: (V, D) vectors of the words of texts.
         **options: the network's own arguments.
 
     Raises:
@@ -33,7 +36,8 @@ def create(name: str, *, num_classes: int, in_channels: int = 3, **options: Any)
     source, _, rest = name.partition(":")
     if rest and source in _SOURCES:
         return Split(_SOURCES[source](rest, num_classes, in_channels, options))
-    return MODELS.create(name, {"num_classes": num_classes, "in_channels": in_channels}, **options)
+    known = {"num_classes": num_classes, "in_channels": in_channels, "vectors": vectors}
+    return MODELS.create(name, known, **options)
 
 
 def list_models() -> list[str]:

@@ -5,12 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calibrant.data import ImageBatch
 from calibrant.errors import InputError
 from calibrant.losses import Loss
 from calibrant.losses.mixing import MixedPair, bbn_lambda, mixed_loss
 from calibrant.models.bbn import BilateralBranchNetwork
-from calibrant.training.module import TrainingModule
+from calibrant.training.module import Batch, TrainingModule
 from calibrant.training.recipe import Recipe, SamplerConfig, StageConfig
 
 
@@ -42,8 +41,8 @@ class BilateralModule(TrainingModule):
             )
         super().__init__(network, loss, stage, **settings)
 
-    def _loss_of(self, batch: ImageBatch) -> Tensor:
-        images, reversed_images = batch["image"].contiguous(memory_format=self.layout).chunk(2)
+    def _loss_of(self, batch: Batch) -> Tensor:
+        images, reversed_images = batch[self.inputs].contiguous(memory_format=self.layout).chunk(2)
         target, reversed_target = batch["target"].chunk(2)
         alpha = bbn_lambda(self.current_epoch, self.stage.epochs)
         # A tensor, as a compiled network is compiled again for every new number.

@@ -87,10 +87,10 @@ class DecoupledModule(TrainingModule):
             module.train(mode)
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits."""
         with torch.no_grad():
-            features = self.network.features(images.contiguous(memory_format=self.layout))
+            features = self.network.features(inputs.contiguous(memory_format=self.layout))
         logits: Tensor = self.network.classifier(features)
         return logits
 

@@ -10,7 +10,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torchmetrics import MetricCollection
 
-from calibrant.data import ImageBatch
 from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
@@ -22,6 +21,8 @@ from calibrant.training.mixing import Mixer
 from calibrant.training.recipe import OptimizerConfig, StageConfig
 from calibrant.training.schedules import rate_factor
 
+#: What a loader gives: "target", "id", "index", and the inputs of the network under a name of their own.
+Batch = dict[str, Tensor]
 #: What is measured once an epoch.
 WATCHED = {"accuracy": metrics.Accuracy, "ece": metrics.ECE, "nll": metrics.NLL}
 
@@ -38,8 +39,12 @@ class TrainingModule(LightningModule):
         loss: the loss.
         stage: optimizer, schedule, length.
         seed: seed of the run.
+        inputs: key of a batch under which stands what the network takes.
         channels_last: whether images are brought into that memory layout.
-        class_counts: (C,) training images of each class.
+        class_counts: (C,) training samples of each class.
+
+    Raises:
+        InputError: samples that cannot be mixed are to be, or a loss that learns from each by itself.
     """
 
     def __init__(
@@ -49,14 +54,20 @@ class TrainingModule(LightningModule):
         stage: StageConfig,
         *,
         seed: int = 0,
+        inputs: str = "image",
         channels_last: bool = False,
         class_counts: Tensor,
     ) -> None:
         super().__init__()
         self.network, self.loss, self.stage, self.seed = network, loss, stage, seed
+        self.inputs = inputs
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network.to(memory_format=self.layout)
         self._mixer = Mixer(stage.mix, seed, class_counts) if stage.mix.name != "none" else None
+        if self._mixer is not None and inputs == "tokens":
+            raise InputError(
+                f"train.mix.name {stage.mix.name!r} mixes images, and words cannot be mixed; set it to 'none'."
+            )
         if self._mixer is not None and loss.needs_index:
             raise InputError(
                 f"{type(loss).__name__} learns from each image by itself, which train.mix.name "
@@ -77,9 +88,9 @@ class TrainingModule(LightningModule):
         """Whether the loss keeps state that it updates from validation batches."""
         return type(self.loss).observe is not Loss.observe and "validation" in self.loss.observes
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits."""
-        logits: Tensor = self.network(images.contiguous(memory_format=self.layout))
+        logits: Tensor = self.network(inputs.contiguous(memory_format=self.layout))
         return logits
 
     def trained(self) -> list[nn.Parameter] | list[dict[str, Any]]:
@@ -101,7 +112,7 @@ class TrainingModule(LightningModule):
             self.loss.weight = weights.float().to(self.device)
         self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
 
-    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
         if batch_idx == 0:
             self._start_epoch()
@@ -113,21 +124,21 @@ class TrainingModule(LightningModule):
         self._note(loss.detach(), share, batch_idx)
         return loss * share
 
-    def _share_of(self, images: int) -> float | Tensor:
-        """Return the factor that makes the mean over the processes the mean over their images."""
+    def _share_of(self, samples: int) -> float | Tensor:
+        """Return the factor that makes the mean over the processes the mean over their samples."""
         if self.trainer.world_size == 1:
             return 1.0
-        together = torch.tensor(float(images), device=self.device)
+        together = torch.tensor(float(samples), device=self.device)
         sum_over_processes(together)
-        return images * self.trainer.world_size / together
+        return samples * self.trainer.world_size / together
 
-    def _loss_of(self, batch: ImageBatch) -> Tensor:
-        images, target = batch["image"], batch["target"]
+    def _loss_of(self, batch: Batch) -> Tensor:
+        inputs, target = batch[self.inputs], batch["target"]
         if self._mixer is not None:
-            images, pair = self._mixer.mix(images, target, self.current_epoch)
-            return mixed_loss(self.loss, self(images), pair)
+            inputs, pair = self._mixer.mix(inputs, target, self.current_epoch)
+            return mixed_loss(self.loss, self(inputs), pair)
         index = batch["index"] if self.loss.needs_index else None
-        logits = self(images)
+        logits = self(inputs)
         loss: Tensor = self.loss(logits, target, index=index)
         if "train" in self.loss.observes:
             self.loss.observe(logits.detach(), target, index=index)
@@ -142,9 +153,9 @@ class TrainingModule(LightningModule):
         means = {f"train_{name}": total / steps for name, total in sums.items()}
         self.log_dict({**means, "lr": torch.tensor(self._rate, dtype=torch.float64)})
 
-    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure the predictions, and show them to a loss that learns."""
-        logits = self(batch["image"]).float()
+        logits = self(batch[self.inputs]).float()
         if self.learns_from_validation:
             self.loss.observe(logits, batch["target"])
         self.watch.update(logits, self.labels_of(batch["target"]))
@@ -158,10 +169,10 @@ class TrainingModule(LightningModule):
         self.log_dict(self.watch.compute())
         self.watch.reset()
 
-    def predict_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Return logits, targets and ids, on the CPU."""
         return {
-            "logits": self(batch["image"]).float().cpu(),
+            "logits": self(batch[self.inputs]).float().cpu(),
             "targets": batch["target"].cpu(),
             "ids": batch["id"].cpu(),
         }

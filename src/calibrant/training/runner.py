@@ -10,7 +10,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from calibrant import data
-from calibrant.data import Data, DenseData, DenseTask, ImageData
+from calibrant.data import Data, DenseData, DenseTask, ImageData, TextData, TextTask
 from calibrant.errors import InputError
 from calibrant.training.callbacks import Listener
 from calibrant.training.dense import DenseModule, judge_maps
@@ -99,7 +99,9 @@ def read_data(recipe: Recipe) -> Data:
                 "leave out one of them."
             )
     task = data.create(config.name, **options | config.args)
-    return DenseData(task, workers=config.workers) if isinstance(task, DenseTask) else ImageData(task)
+    if isinstance(task, DenseTask):
+        return DenseData(task, workers=config.workers)
+    return TextData(task) if isinstance(task, TextTask) else ImageData(task)
 
 
 def describe_data(recipe: Recipe, images: Data) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from calibrant.data import Data, ImageData, Loading
+from calibrant.data import Data, ImageData, Loading, TextData
 from calibrant.data.order import BatchOrder
 from calibrant.data.samplers import (
     ClassBalancedOrder,
@@ -94,15 +94,16 @@ class Stage:
             raise InputError(
                 "trainer.accelerator is 'cuda' but PyTorch sees no GPU; set it to 'auto' or 'cpu'."
             )
+        samples = self.data.samples
         if len(self.data.train_order()) == 0:
             raise InputError(
-                f"{len(self.data.task.train)} training images make no whole batch of {self.stage.batch_size}; "
-                "lower train.batch_size, or set train.drop_last to false."
+                f"{len(self.data.task.train)} training {samples} make no whole batch of "
+                f"{self.stage.batch_size}; lower train.batch_size, or set train.drop_last to false."
             )
         if self.module.watched == "test" and self.module.learns_from_validation:
             raise InputError(
-                f"The loss {self.stage.loss.name!r} learns from the images that are watched, and select "
-                "'test_best' makes those the test images: choose 'best' or 'last'."
+                f"The loss {self.stage.loss.name!r} learns from the {samples} that are watched, and "
+                f"select 'test_best' makes those the test {samples}: choose 'best' or 'last'."
             )
         if self._watches:
             return
@@ -111,7 +112,7 @@ class Stage:
             (self.module.learns_from_validation, f"The loss {self.stage.loss.name!r} learns"),
         ):
             if needs:
-                raise InputError(f"{what} on validation images, of which there are none; set data.val.")
+                raise InputError(f"{what} on validation {samples}, of which there are none; set data.val.")
 
     def fit(self) -> None:
         """Train to the end, and leave the selected weights in the module."""
@@ -126,10 +127,12 @@ class Stage:
             self.module.load_state_dict(read_checkpoint(self._checkpoints.best))
 
 
-def predict(module: TrainingModule, data: ImageData, config: TrainerConfig) -> dict[Split, Predictions]:
-    """Return the predictions on the test images, and on those of validation where there are any.
+def predict(
+    module: TrainingModule, data: ImageData | TextData, config: TrainerConfig
+) -> dict[Split, Predictions]:
+    """Return the predictions on the test samples, and on those of validation where there are any.
 
-    One process makes them, so that each image comes once.
+    One process makes them, so that each sample comes once.
     """
     with one_process(config) as trainer:
         batches = trainer.predict(module, datamodule=data) or []

@@ -57,18 +57,17 @@ def build(recipe: Recipe, images: Data) -> TrainingModule:
     """
     torch.manual_seed(recipe.seed)
     loss = _loss(recipe.train, images)
-    settings: dict[str, Any] = {
-        "seed": recipe.seed,
-        "channels_last": recipe.trainer.channels_last,
-        "class_counts": images.class_counts,
-    }
+    settings = {"seed": recipe.seed, **_settings(recipe, images)}
     config = recipe.model
+    options = images.context | config.args
     if isinstance(images, DenseData):
-        net = models.create_dense(config.name, in_channels=images.channels, **config.args)
-        return DenseModule(net, loss, recipe.train, **settings)
-    network = models.create(
-        config.name, num_classes=len(images.class_names), in_channels=images.channels, **config.args
-    )
+        return DenseModule(models.create_dense(config.name, **options), loss, recipe.train, **settings)
+    network = models.create(config.name, num_classes=len(images.class_names), **options)
+    if network.inputs != images.inputs:
+        raise InputError(
+            f"The network {config.name!r} does not take {images.samples}, such as those of "
+            f"{recipe.data.name!r}; choose another model.name."
+        )
     if config.head == "cosine":
         use_cosines(network, getattr(loss, "scale", 1.0))
     return module_kind(network, recipe)(network, loss, recipe.train, **settings)
@@ -92,9 +91,17 @@ def build_second(recipe: Recipe, images: Data, network: nn.Module) -> DecoupledM
         _loss(recipe.decouple, images),
         recipe.decouple,
         seed=epoch_seed(recipe.seed, 1, "decouple"),
-        channels_last=recipe.trainer.channels_last,
-        class_counts=images.class_counts,
+        **_settings(recipe, images),
     )
+
+
+def _settings(recipe: Recipe, images: Data) -> dict[str, Any]:
+    return {
+        "inputs": images.inputs,
+        # Words have no channels.
+        "channels_last": recipe.trainer.channels_last and images.inputs == "image",
+        "class_counts": images.class_counts,
+    }
 
 
 def _loss(stage: StageConfig, images: Data) -> Loss:
