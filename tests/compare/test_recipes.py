@@ -9,6 +9,7 @@ import yaml
 from calibrant.cli import main
 from calibrant.compare.methods import Planned, plan, share_first_stages
 from calibrant.compare.naming import method_names
+from calibrant.errors import InputError
 from calibrant.training.recipe_files import to_yaml
 from calibrant.training.run_folder import RunFolder
 
@@ -88,6 +89,31 @@ def test_a_run_that_began_with_a_first_stage_of_its_own_goes_on_with_it(two, tmp
     first, rest = share_first_stages(runs, tmp_path / "r")
     assert len(first) == 1
     assert [recipe.decouple.from_run is None for recipe, _ in rest] == [True, False]
+
+
+@pytest.mark.parametrize("add_the_plain_one", [True, False])
+def test_begun_runs_keep_their_first_stage_whatever_joins_the_comparison(two, tmp_path, add_the_plain_one):
+    root = tmp_path / "r"
+    for stage in share_first_stages(plan(two, {}, root=root), root):
+        for recipe, folder in stage:
+            folder.mkdir(parents=True)
+            RunFolder(folder).recipe_path.write_text(to_yaml(recipe))
+    plain = write_recipe(tmp_path, "plain", train={"epochs": 3, "validate_every": 1})
+    names = [*two[::-1], plain] if add_the_plain_one else two[::-1]
+    first, rest = share_first_stages(plan(names, {}, root=root), root)
+    assert folders(first) == [f"{root}/crt-first-stage/ce/seed0"]
+    taken = {recipe.name: recipe.decouple.from_run for recipe, _ in rest}
+    kept = f"{root}/crt-first-stage/ce/seed0"
+    assert taken == {"crt": kept, "lws": kept} | ({"plain": None} if add_the_plain_one else {})
+
+
+def test_recipes_of_one_name_are_not_mixed_up(tmp_path):
+    for place, epochs in (("a", 2), ("b", 3)):
+        (tmp_path / place).mkdir()
+        write_recipe(tmp_path / place, "same", train={"epochs": epochs})
+    names = [str(tmp_path / place / "same.yaml") for place in "ab"]
+    with pytest.raises(InputError, match="Two recipes called 'same' would both be kept in"):
+        plan(names, {})
 
 
 def test_a_comparison_of_two_recipes_trains_their_first_stage_once(two, tmp_path, monkeypatch, capsys):

@@ -70,7 +70,11 @@ def plan(
             settings: list[dict[str, Any]] = [{stage: {"loss": parse_loss(loss)}} for loss in listed] or [{}]
             for setting in settings:
                 recipe = load_recipe(name, merge(merge(overrides, setting), {"seed": seed}))
-                runs[folder_of(recipe, root)] = recipe
+                folder = folder_of(recipe, root)
+                if runs.setdefault(folder, recipe) != recipe:
+                    raise InputError(
+                        f"Two recipes called {recipe.name!r} would both be kept in {folder}; rename a file."
+                    )
     return [(recipe, folder) for folder, recipe in runs.items()]
 
 
@@ -90,28 +94,34 @@ def share_first_stages(runs: Sequence[Planned], root: Path) -> list[list[Planned
     """Let the runs that have the same first stage take it from one run.
 
     That run is one of the comparison itself where there is one, and else a run of its own, of a recipe called
-    `RECIPE/first-stage`, which is not in the table. A run that has begun with a first stage of its own goes on
-    with it.
+    `RECIPE/first-stage`, which is not in the table. A run that has begun goes on with the first stage it has.
 
     Returns:
         two lists: what must be finished first, and what starts from it.
     """
+    known = {folder: recipe for recipe, folder in runs}
     alone = {_first_stage(recipe): folder for recipe, folder in runs if recipe.decouple.method == "none"}
     first: dict[Path, Recipe] = {}
     rest: list[Planned] = []
-    plain = {folder: recipe for recipe, folder in runs}
     for recipe, folder in runs:
-        if recipe.decouple.method == "none" or recipe.decouple.from_run or _has_begun(recipe, folder):
+        if recipe.decouple.method == "none" or recipe.decouple.from_run:
             rest.append((recipe, folder))
             continue
-        key = _first_stage(recipe)
-        if key not in alone:
-            own = replace(recipe, name=f"{recipe.name}/first-stage", decouple=DecoupleConfig())
-            alone[key] = folder_of(own, root)
-            plain[alone[key]] = own
-        source = alone[key]
-        first[source] = plain[source]
-        rest.append((replace(recipe, decouple=replace(recipe.decouple, from_run=str(source))), folder))
+        begun = _begun(recipe, folder)
+        if begun is None:
+            key = _first_stage(recipe)
+            if key not in alone:
+                own = replace(recipe, name=f"{recipe.name}/first-stage", decouple=DecoupleConfig())
+                alone[key] = folder_of(own, root)
+                known[alone[key]] = own
+            begun = _starting_from(str(alone[key]), recipe)
+        rest.append((begun, folder))
+        if begun.decouple.from_run:
+            source = RunFolder(begun.decouple.from_run)
+            if source.path not in known and source.recipe_path.is_file():
+                known[source.path] = load_recipe(str(source.recipe_path))
+            if source.path in known:
+                first[source.path] = known[source.path]
     return [
         [(recipe, folder) for folder, recipe in first.items()],
         [(recipe, folder) for recipe, folder in rest if folder not in first],
@@ -123,6 +133,14 @@ def _first_stage(recipe: Recipe) -> str:
     return to_yaml(replace(recipe, name="", decouple=DecoupleConfig(), losses={}, seeds=[], posthoc=[]))
 
 
-def _has_begun(recipe: Recipe, folder: Path) -> bool:
+def _begun(recipe: Recipe, folder: Path) -> Recipe | None:
+    """Return a recipe with the first stage that its run took when it began; None where it has not begun."""
     target = RunFolder(folder)
-    return target.recipe_path.is_file() and not difference(target.recipe_text(), recipe)
+    if not target.recipe_path.is_file():
+        return None
+    begun = _starting_from(load_recipe(str(target.recipe_path)).decouple.from_run, recipe)
+    return None if difference(target.recipe_text(), begun) else begun
+
+
+def _starting_from(source: str | None, recipe: Recipe) -> Recipe:
+    return replace(recipe, decouple=replace(recipe.decouple, from_run=source))

@@ -14,20 +14,9 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from calibrant.errors import InputError
 from calibrant.training.recipe import Recipe
+from calibrant.training.recipe_values import check_values
 
 Tree = dict[str, Any]
-#: Counts that cannot be zero.
-POSITIVE = (
-    "train.epochs",
-    "train.batch_size",
-    "train.validate_every",
-    "decouple.epochs",
-    "decouple.batch_size",
-    "decouple.validate_every",
-    "trainer.devices",
-    "trainer.checkpoint_every",
-    "trainer.eval_batch_size",
-)
 #: What may differ between two starts of one run: where it computes, where the data lie, what it is compared to.
 MOVABLE = ("data.root", "data.download", "data.workers", "trainer.", "losses", "seeds")
 
@@ -84,7 +73,7 @@ def build_recipe(tree: Tree, source: str = "the recipe") -> Recipe:
         recipe = Recipe(**vars(parser.instantiate(parser.parse_object(tree))))
     except ArgumentError as error:
         raise InputError(f"In {source}: {one_line(str(error))}") from None
-    _check_values(recipe)
+    check_values(recipe, dict(_leaves(asdict(recipe))))
     for stage in (recipe.train, recipe.decouple):
         stage.loss.args = recipe.losses.get(stage.loss.name, {}) | stage.loss.args
     return recipe
@@ -203,13 +192,6 @@ def _check_keys(tree: Mapping[str, Any], kind: type, prefix: str, source: str) -
             raise InputError(f"In {source}: there is no key '{prefix}{key}'; {nearest(str(key), known)}")
         if isinstance(value, Mapping) and is_dataclass(hints[key]):
             _check_keys(value, hints[key], f"{prefix}{key}.", source)
-
-
-def _check_values(recipe: Recipe) -> None:
-    leaves = dict(_leaves(asdict(recipe)))
-    for key in POSITIVE:
-        if leaves[key] < 1:
-            raise InputError(f"{key} must be at least 1, not {leaves[key]}.")
 
 
 def _plain(value: Any) -> Any:

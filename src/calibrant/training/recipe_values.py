@@ -1,0 +1,82 @@
+"""What the values of a recipe can be: found out before anything is computed."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from calibrant.errors import InputError
+from calibrant.training.recipe import Recipe, StageConfig
+
+_RULES: dict[str, Callable[[float], bool]] = {
+    "at least 1": lambda value: value >= 1,
+    "at least 0": lambda value: value >= 0,
+    "above 0": lambda value: value > 0,
+    "at least 0 and below 1": lambda value: 0 <= value < 1,
+}
+_STAGE = {
+    "at least 1": ("epochs", "batch_size", "validate_every", "schedule.every", "sampler.per_class"),
+    "at least 0": (
+        "optimizer.weight_decay",
+        "schedule.final",
+        "schedule.warmup",
+        "schedule.warmup_start",
+        "schedule.milestones",
+        "sampler.extra_batches",
+        "reweight_from",
+    ),
+    "above 0": ("optimizer.lr", "schedule.gamma", "mix.alpha", "clip"),
+    "at least 0 and below 1": ("optimizer.momentum", "optimizer.betas", "sampler.beta", "reweight_beta"),
+}
+_LIMITS = {
+    **{
+        f"{stage}.{key}": rule
+        for stage in ("train", "decouple")
+        for rule, keys in _STAGE.items()
+        for key in keys
+    },
+    **dict.fromkeys(
+        ("trainer.devices", "trainer.threads", "trainer.checkpoint_every", "trainer.eval_batch_size"),
+        "at least 1",
+    ),
+    "data.workers": "at least 0",
+    "decouple.lr_factor": "at least 0",
+}
+
+
+def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
+    """Raise `InputError` for the first value that cannot be, or that would have no effect.
+
+    Args:
+        recipe: the recipe.
+        leaves: its values by dotted key.
+    """
+    for key, rule in _LIMITS.items():
+        values = leaves[key] if isinstance(leaves[key], list | tuple) else [leaves[key]]
+        for value in values:
+            if value is not None and not _RULES[rule](value):
+                raise InputError(f"{key} must be {rule}, not {value}.")
+    second = recipe.decouple
+    _check_stage("train", recipe.train)
+    if second.method != "none":
+        _check_stage("decouple", second)
+    elif second.from_run is not None:
+        raise InputError(
+            "decouple.from names a first stage, but decouple.method is 'none': set that to 'crt', 'lws', 'mislas'"
+            " or 'tau_norm', or leave decouple.from out."
+        )
+    if second.lr_factor != 1 and second.method in ("lws", "tau_norm"):
+        raise InputError(
+            f"decouple.lr_factor {second.lr_factor} has no effect: decouple.method {second.method!r} trains no "
+            "weights of the classifier. Leave it at 1."
+        )
+
+
+def _check_stage(name: str, stage: StageConfig) -> None:
+    if stage.optimizer.nesterov and stage.optimizer.momentum == 0:
+        raise InputError(
+            f"{name}.optimizer.nesterov is a form of momentum, which is 0; raise {name}.optimizer.momentum."
+        )
+    if stage.reweight_from is not None and stage.reweight_from >= stage.epochs:
+        raise InputError(
+            f"{name}.reweight_from is {stage.reweight_from}, but the stage has only {stage.epochs} epochs: the "
+            "classes would never be weighted; lower it, or set it to null."
+        )
