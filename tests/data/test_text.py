@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from calibrant import models
+from calibrant.data import Loading, TextData
 from calibrant.data.order import EpochOrder
+from calibrant.data.registry import create, list_data
+from calibrant.data.samplers import ClassBalancedOrder
 from calibrant.data.text import newsgroups, text_table
 from calibrant.data.text_files import read_table
 from calibrant.data.vocabulary import Vocabulary, read_vectors
@@ -213,3 +216,51 @@ def test_the_network_learns_from_the_batches_of_a_task(root):
     everything = task.test[torch.arange(len(task.test))]
     assert (net.eval()(everything["tokens"]).argmax(1) == everything["target"]).all()
     assert torch.equal(net.embedding.weight, task.vectors)
+
+
+def test_texts_are_found_among_all_data_sets(root):
+    assert {"newsgroups", "text_table", "digits"} <= {*list_data()}
+    task = create("newsgroups", root=str(root), val=4, length=6)
+    assert [len(task.train), len(task.val), len(task.test)] == [20, 4, 6]
+    with pytest.raises(InputError, match="no option 'imbalance'"):
+        create("newsgroups", root=str(root), imbalance=10.0)
+
+
+def test_loaders_give_rows_of_words(root):
+    texts = TextData(newsgroups(root, val=3, length=6), Loading(batch_size=8, eval_batch_size=4))
+    batches = list(texts.train_dataloader())
+    assert [len(batch["target"]) for batch in batches] == [8, 8, 5]
+    assert {*batches[0]} == {"tokens", "target", "id", "index"}
+    assert sorted(torch.cat([batch["index"] for batch in batches]).tolist()) == list(range(21))
+    for batch in batches:
+        assert torch.equal(batch["tokens"], texts.task.train.tokens[batch["index"]])
+        assert torch.equal(batch["id"], texts.task.train.ids[batch["index"]])
+    val, test = texts.predict_dataloader()
+    assert torch.equal(torch.cat([batch["id"] for batch in test]), texts.task.test.ids)
+    assert torch.equal(torch.cat([batch["id"] for batch in val]), texts.task.val.ids)
+    assert torch.equal(torch.cat([batch["id"] for batch in texts.val_dataloader()]), texts.task.val.ids)
+    assert texts.class_names == list(GROUPS)
+    assert texts.class_counts.tolist() == texts.train_targets.bincount().tolist()
+    assert texts.context["vectors"] is texts.task.vectors
+
+
+def test_samplers_choose_texts_by_their_class(root):
+    def balanced(targets):
+        return ClassBalancedOrder(targets, 24, 6, 0, per_class=2)
+
+    texts = TextData(newsgroups(root, val=3, length=6), Loading(order=balanced))
+    for batch in texts.train_dataloader():
+        assert batch["target"].bincount(minlength=3).tolist() == [2, 2, 2]
+
+
+def test_without_validation_there_is_one_split_to_predict(root):
+    texts = TextData(newsgroups(root, val=0, length=6), Loading(watch_test=True))
+    assert len(texts.predict_dataloader()) == 1
+    assert texts.watched is texts.task.test
+
+
+def test_a_table_may_say_how_its_classes_are_grouped(tmp_path):
+    write_table(tmp_path / "t.csv", "csv")
+    options = {"val": 0, "test_share": 0.0, "vectors": None}
+    assert text_table(tmp_path, "t.csv", **options).groups is None
+    assert text_table(tmp_path, "t.csv", groups="counts", **options).groups == "counts"

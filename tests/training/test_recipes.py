@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from calibrant import data, models
-from calibrant.data import DenseData, ImageData
+from calibrant.data import Data, DenseData, ImageData, TextData, TextSet, TextTask
 from calibrant.data.image_set import ImageSet, ImageTask
 from calibrant.losses import list_losses
 from calibrant.training.module import TrainingModule
@@ -18,10 +18,34 @@ from calibrant.training.stages import build, build_second
 from tests.training.tiny import tiny_maps
 
 
-def miniature(name: str) -> ImageTask:
-    """Return a few random images in the shape of a data set."""
-    if name == "digits":
-        return data.create("digits")
+def miniature(name: str) -> Data:
+    """Return a few random samples in the shape of a data set."""
+    if name == "duts":
+        return DenseData(tiny_maps())
+    if name in TEXTS:
+        return TextData(random_texts(TEXTS[name]))
+    return ImageData(data.create("digits") if name == "digits" else random_images(name))
+
+
+#: Classes of the data sets of texts that recipes name.
+TEXTS = {"newsgroups": 20, "text_table": 52}
+
+
+def random_texts(classes: int) -> TextTask:
+    """Return texts of drawn words, with vectors of the published length."""
+    generator = torch.Generator().manual_seed(0)
+
+    def part(count: int) -> TextSet:
+        tokens = torch.randint(0, 50, (count, 40), dtype=torch.int32, generator=generator)
+        return TextSet(tokens, torch.arange(count) % classes, torch.arange(count))
+
+    names, words = ([str(i) for i in range(count)] for count in (classes, 50))
+    vectors = torch.randn(50, 100, generator=generator)
+    return TextTask(part(300), part(8), part(8), names, words, vectors)
+
+
+def random_images(name: str) -> ImageTask:
+    """Return images of drawn pixels."""
     classes = {"cifar10": 10, "cifar100": 100}[name.removesuffix("_lt")]
     generator = torch.Generator().manual_seed(0)
 
@@ -39,21 +63,20 @@ def miniature(name: str) -> ImageTask:
 def test_a_recipe_builds_and_takes_two_steps(name):
     # The published network is built; two steps of it cost seconds, so they are taken by a small one.
     recipe = load_recipe(name)
-    dense = recipe.data.name == "duts"
-    images = DenseData(tiny_maps()) if dense else ImageData(miniature(recipe.data.name))
+    images = miniature(recipe.data.name)
     with torch.device("meta"):
         assert sum(p.numel() for p in build_network(recipe, images).parameters()) > 1000
     small = {"resnet50_cifar": "resnet20", "resnet32": "resnet20", "aslp": "tiny_dense_net"}
     recipe.model.name = small.get(recipe.model.name, recipe.model.name)
     for stage in (recipe.train, recipe.decouple):
-        stage.batch_size = min(stage.batch_size, 8 if dense else 32)
+        stage.batch_size = min(stage.batch_size, 8 if isinstance(images, DenseData) else 32)
     module = build(recipe, images)
     take_two_steps(module, images, recipe.trainer)
     if recipe.decouple.method not in ("none", "tau_norm"):
         take_two_steps(build_second(recipe, images, module.network), images, recipe.trainer)
 
 
-def take_two_steps(module: TrainingModule, images: ImageData, config: TrainerConfig) -> None:
+def take_two_steps(module: TrainingModule, images: Data, config: TrainerConfig) -> None:
     """Take two steps; every parameter that is trained moves, and no other."""
     images.loading = loading(module.stage, config, 0)
     before = [(p, p.requires_grad, p.detach().clone()) for p in moving(module)]
@@ -88,9 +111,7 @@ def build_network(recipe, images) -> nn.Module:
     if isinstance(images, DenseData):
         return models.create_dense(recipe.model.name, **recipe.model.args)
     classes = len(images.class_names)
-    return models.create(
-        recipe.model.name, num_classes=classes, in_channels=images.channels, **recipe.model.args
-    )
+    return models.create(recipe.model.name, num_classes=classes, **images.context, **recipe.model.args)
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -167,7 +188,7 @@ def test_bbn_has_the_rates_of_its_scheduler():
     expected = {0: 7 / 15, 1: 0.6, 3: 13 / 15, 4: 1, 118: 1, 119: 1e-2, 158: 1e-2, 159: 1e-4, 199: 1e-4}
     assert rates == pytest.approx(expected)
     assert (train.optimizer.nesterov, train.drop_last, train.mix.name) == (True, True, "none")
-    images = ImageData(miniature("cifar10_lt"))
+    images = miniature("cifar10_lt")
     assert count_steps(train, images, TrainerConfig()) == 200 * (300 // 128)
 
 
@@ -179,3 +200,23 @@ def test_the_validated_recipes_differ_in_their_loss_alone(name):
     assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
     recipe.train.loss, recipe.name = parent.train.loss, parent.name
     assert recipe == parent
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith("newsgroups/")])
+def test_newsgroup_recipes_are_as_published_and_differ_in_their_loss_alone(name):
+    recipe, parent = load_recipe(name), load_recipe("newsgroups/ce")
+    optimizer = recipe.train.optimizer
+    assert (optimizer.name, optimizer.lr, optimizer.betas) == ("adam", 0.01, (0.9, 0.999))
+    assert (optimizer.weight_decay, recipe.train.batch_size, recipe.train.drop_last) == (5e-4, 128, True)
+    assert (recipe.train.clip, recipe.data.val, recipe.data.split_seed) == (None, 900, 1)
+    assert recipe.data.args == {"counted": "all"}
+    loss = name.removeprefix("newsgroups/")
+    assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
+    recipe.train.loss, recipe.name = parent.train.loss, parent.name
+    assert recipe == parent
+
+
+def test_r52_is_trained_as_the_newsgroups():
+    recipe, parent = load_recipe("r52"), load_recipe("newsgroups/ce")
+    assert (recipe.data.name, recipe.data.val, recipe.data.args["groups"]) == ("text_table", 653, "counts")
+    assert (recipe.train, recipe.model, recipe.losses) == (parent.train, parent.model, parent.losses)
