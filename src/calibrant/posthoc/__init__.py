@@ -1,14 +1,31 @@
 """Calibrators: fitted on held-out logits, they mend the confidences of a trained network."""
 
-from calibrant.posthoc.base import Calibrator, ConvergenceWarning
+from calibrant.posthoc.affine import DirichletCalibration, MatrixScaling, VectorScaling
+from calibrant.posthoc.base import Calibrator, ConvergenceWarning, RowCalibrator
+from calibrant.posthoc.binning import HistogramBinning, IsotonicCalibration, ScalingBinning
+from calibrant.posthoc.ensemble import EnsembleTemperatureScaling
+from calibrant.posthoc.one_vs_rest import BetaCalibration, OneVsRest, PlattScaling
 from calibrant.posthoc.registry import CALIBRATORS, create, list_calibrators, register
+from calibrant.posthoc.spline import SplineCalibration
 from calibrant.posthoc.temperature import TemperatureScaling
 
 __all__ = [
     "CALIBRATORS",
+    "BetaCalibration",
     "Calibrator",
     "ConvergenceWarning",
+    "DirichletCalibration",
+    "EnsembleTemperatureScaling",
+    "HistogramBinning",
+    "IsotonicCalibration",
+    "MatrixScaling",
+    "OneVsRest",
+    "PlattScaling",
+    "RowCalibrator",
+    "ScalingBinning",
+    "SplineCalibration",
     "TemperatureScaling",
+    "VectorScaling",
     "create",
     "list_calibrators",
     "register",

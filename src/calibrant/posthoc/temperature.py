@@ -69,6 +69,8 @@ class TemperatureScaling(Calibrator):
     Guo, Pleiss, Sun, Weinberger: "On Calibration of Modern Neural Networks", ICML 2017.
     """
 
+    keeps_argmax = True
+
     temperature_: Tensor
 
     def __init__(
