@@ -204,7 +204,7 @@ def test_an_epoch_that_test_images_chose_is_marked_and_explained(long_tailed, ta
     assert [row.label for row in long_tailed.rows] == ["balanced_softmax", "mbls:margin=6†"]
     for text in (long_tailed.to_text(), drawn_in_120_columns(long_tailed)):
         assert "mbls:margin=6†" in text
-        assert "† the epoch was chosen by the accuracy on the test images" in text
+        assert "† the epoch was chosen by the accuracy on the test samples" in text
     assert [row["selected_on_test"] for row in json.loads(long_tailed.to_json())["rows"]] == [False, True]
     lines = csv.DictReader(io.StringIO(long_tailed.to_csv()))
     assert {(line["method"], line["selected_on_test"]) for line in lines} == {

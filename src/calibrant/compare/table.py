@@ -29,7 +29,7 @@ COLUMNS: dict[str, tuple[str, float, int, bool]] = {
     "nll": ("NLL", 1.0, 3, False),
     "brier": ("Brier", 1.0, 4, False),
 }
-#: Accuracy on groups of classes by their number of training images; results of long-tailed data have it.
+#: Accuracy on groups of classes by their number of training samples; results of long-tailed data have it.
 GROUPS: dict[str, tuple[str, float, int, bool]] = {
     "many": ("many %", 100.0, 1, True),
     "medium": ("medium %", 100.0, 1, True),
@@ -55,14 +55,14 @@ WIDTH = 120
 LEVEL = 0.05
 EXPLANATION = (
     "Mean ± standard deviation over seeds, on test. * best: the leading mean, and those that a paired "
-    "randomisation test on the test images does not find worse (5 %, Holm); no mark where it tells none apart."
+    "randomisation test on the test samples does not find worse (5 %, Holm); no mark where it tells none apart."
 )
 GROUPS_EXPLANATION = (
-    "Many, medium, few: accuracy on the classes with many, with fewer and with few training images, untested."
+    "Many, medium, few: accuracy on the classes with many, with fewer and with few training samples, untested."
 )
 ON_TEST = "†"
 ON_TEST_EXPLANATION = (
-    "† the epoch was chosen by the accuracy on the test images, as some published code does: its figures are "
+    "† the epoch was chosen by the accuracy on the test samples, as some published code does: its figures are "
     "optimistic."
 )
 
@@ -94,7 +94,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A method: `cells[metric][stage]`, the seeds that were run, and whether test images chose the epoch."""
+    """A method: `cells[metric][stage]`, the seeds that were run, and whether test samples chose the epoch."""
 
     method: str
     seeds: list[int]
@@ -103,7 +103,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The name of the method, with a † where test images chose the epoch."""
+        """The name of the method, with a † where test samples chose the epoch."""
         return self.method + (ON_TEST if self.selected_on_test else "")
 
 
@@ -283,9 +283,9 @@ def describe(data: dict[str, Any]) -> str:
 
     Example:
         >>> describe({"name": "digits", "train": 200, "val": 400, "test": 1197, "note": "few"})
-        'digits: 200 train, 400 validation, 1,197 test images; few.'
+        'digits: 200 train, 400 validation, 1,197 test samples; few.'
     """
-    sizes = f"{data['train']:,} train, {data['val']:,} validation, {data['test']:,} test images"
+    sizes = f"{data['train']:,} train, {data['val']:,} validation, {data['test']:,} test samples"
     return f"{data['name']}: {sizes}{'; ' + data['note'] if data['note'] else ''}."
 
 
