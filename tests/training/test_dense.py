@@ -119,3 +119,17 @@ def test_a_second_stage_needs_a_classifier():
         InputError, match="needs a classifier of images, not the dense network 'tiny_dense_net'"
     ):
         build_second(recipe, images, build(recipe, images).network)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train__loss__name": "ce"}, "'ce' is one for classes, and 'tiny_maps' holds binary maps; .*bce"),
+        ({"model__head": "cosine"}, "set model.head to 'linear'"),
+        ({"train__mix__name": "remix"}, "set it to 'mixup'"),
+    ],
+)
+def test_what_is_meant_for_classes_is_refused(changes, said):
+    recipe = tiny_recipe(**{**DENSE, **changes})
+    with pytest.raises(InputError, match=said):
+        build(recipe, read_data(recipe))

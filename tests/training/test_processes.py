@@ -25,6 +25,7 @@ EVEN = {
 }
 JOBS = {
     "ce": {},
+    "weighted": {"train__loss__args": {"weight": [1.0, 9.0, 2.0]}},
     "cals": {"train__loss__name": "cals", "train__loss__args": {"margin": 1.0}},
     "balanced": {
         "train__sampler__name": "class_balanced",

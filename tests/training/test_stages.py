@@ -81,13 +81,14 @@ def test_a_first_stage_on_other_data_or_of_another_network_is_refused(tmp_path):
 def test_the_second_stage_moves_the_classifier_and_if_asked_the_running_statistics(
     tmp_path, method, moving, shift
 ):
-    recipe = tiny_recipe(**{**TWO_STAGES, "decouple__method": method, "decouple__shift_bn": shift})
+    changes = {"decouple__method": method, "decouple__shift_bn": shift, "decouple__lr_factor": 1.0}
+    recipe = tiny_recipe(**{**TWO_STAGES, **changes})
     target = run(recipe, tmp_path)
     before, after = (target.read_weights(stage) for stage in ("train", "decouple"))
     changed = {name for name in before.keys() & after.keys() if not torch.equal(before[name], after[name])}
     statistics = {"body.1.running_mean", "body.1.running_var", "body.1.num_batches_tracked"}
     assert changed == (moving & before.keys()) | (statistics if shift else set())
-    start = second_of(decouple__method=method).network.state_dict()
+    start = second_of(**changes).network.state_dict()
     if "classifier.scale" in moving:
         assert not torch.equal(after["classifier.scale"], start["classifier.scale"])
 
@@ -135,3 +136,59 @@ def test_weights_of_a_killed_write_are_not_left_behind(tmp_path):
     with pytest.raises(AttributeError):
         target.write_weights("train", {"a": None}, 0.0)
     assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"decouple__loss__name": "cee"}, "no loss 'cee'"),
+        ({"model__head": "cosine", "train__loss__name": "ldam"}, "a network that ends in a linear layer"),
+        ({"decouple__loss__name": "cals", "data__val": 0}, "learns on validation images, of which there"),
+        (
+            {
+                "decouple__batch_size": 500,
+                "decouple__drop_last": True,
+                "decouple__sampler__name": "shuffle",
+                "decouple__sampler__extra_batches": 0,
+            },
+            "make no whole batch of 500",
+        ),
+    ],
+)
+def test_a_second_stage_that_cannot_be_is_refused_before_the_first_is_trained(tmp_path, changes, said):
+    with pytest.raises(InputError, match=said):
+        run(tiny_recipe(**{**TWO_STAGES, **changes}), tmp_path)
+    assert not RunFolder(tmp_path).history_path.exists()
+    # The mistake leaves nothing that stands in the way of the recipe as it was meant.
+    assert run(tiny_recipe(train__epochs=1), tmp_path).finished
+
+
+@pytest.mark.parametrize(("loss", "head"), [("ldam", "linear"), ("ce", "cosine")])
+def test_ldam_and_cosines_go_together(loss, head):
+    recipe = tiny_recipe(train__loss__name=loss, model__head=head)
+    with pytest.raises(InputError, match=f"'{loss}' does not go with model.head '{head}'"):
+        build(recipe, read_data(recipe))
+
+
+def test_a_first_stage_that_test_images_chose_is_told_of_by_what_starts_from_it(tmp_path):
+    first = run(tiny_recipe(train__epochs=2, train__select="test_best"), tmp_path / "first")
+    plain = run(tiny_recipe(train__epochs=2), tmp_path / "plain")
+    for source, chosen in ((first, True), (plain, False)):
+        second = tiny_recipe(
+            decouple__method="tau_norm", decouple__select="test_best", decouple__from_run=str(source.path)
+        )
+        result = run(second, tmp_path / f"from {source.path.name}").result()
+        assert result["selected_on_test"] is chosen
+        assert result["first_stage"]["run"] == str(source.path)
+        assert result["first_stage"]["train"]["epochs"] == 2
+
+
+def test_the_rate_that_is_written_down_is_the_largest(tmp_path):
+    target = run(tiny_recipe(**TWO_STAGES, decouple__optimizer__lr=0.2), tmp_path)
+    assert target.history("decouple")["lr"][0] == pytest.approx(0.2)
+
+
+def test_a_loss_that_weighs_the_classes_is_not_reweighted():
+    recipe = tiny_recipe(train__loss__name="cb_ce", train__reweight_from=1)
+    with pytest.raises(InputError, match="The loss 'cb_ce' weighs the classes already"):
+        build(recipe, read_data(recipe))

@@ -22,7 +22,7 @@ def replace_head(network: Network, config: DecoupleConfig) -> None:
     """
     first = _linear(network, f"decouple.method {config.method!r}")
     if config.method == "tau_norm":
-        network.classifier = tau_normalise(first, config.tau)
+        network.classifier = tau_normalise(first, config.tau, keep_bias=config.keep_bias)
     else:
         make = {"crt": ScaledLinear.crt, "lws": ScaledLinear.lws, "mislas": ScaledLinear.mislas}
         network.classifier = make[config.method](first)

@@ -68,6 +68,14 @@ class TrainingModule(LightningModule):
             raise InputError(
                 f"train.mix.name {stage.mix.name!r} mixes images, and words cannot be mixed; set it to 'none'."
             )
+        if stage.mix.name == "remix" and loss.binary:
+            raise InputError(
+                "train.mix.name 'remix' compares the classes of images, and maps have none; set it to 'mixup'."
+            )
+        if stage.reweight_from is not None and loss.weight is not None:
+            raise InputError(
+                f"The loss {stage.loss.name!r} weighs the classes already; set train.reweight_from to null."
+            )
         if self._mixer is not None and loss.needs_index:
             raise InputError(
                 f"{type(loss).__name__} learns from each image by itself, which train.mix.name "
@@ -105,12 +113,13 @@ class TrainingModule(LightningModule):
 
     def _start_epoch(self) -> None:
         # Not the hook of that name, which Lightning leaves out when it resumes.
-        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, "step"))
+        # Each process draws for samples of its own.
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, "step") + self.global_rank)
         self._sums, self._steps, self._first_bad = {}, 0, None
         if self.stage.reweight_from is not None and self.current_epoch >= self.stage.reweight_from:
             weights = effective_number_weights(self._counts, self.stage.reweight_beta)
             self.loss.weight = weights.float().to(self.device)
-        self._rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self._rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
@@ -120,17 +129,24 @@ class TrainingModule(LightningModule):
             loss = self._loss_of(batch)
         except InputError as error:
             raise InputError(f"In epoch {self.current_epoch}, batch {batch_idx}: {error}") from None
-        share = self._share_of(len(batch["target"]))
-        self._note(loss.detach(), share, batch_idx)
-        return loss * share
+        loss, rows = self._shared(loss, batch["target"])
+        self._note(loss.detach(), rows, batch_idx)
+        return loss
 
-    def _share_of(self, samples: int) -> float | Tensor:
-        """Return the factor that makes the mean over the processes the mean over their samples."""
+    def _shared(self, loss: Tensor, target: Tensor) -> tuple[Tensor, float | Tensor]:
+        """Return the loss and the factor of a mean of rows with which means over processes are those over all.
+
+        Each process divides by the rows of its own part, or by the sum of their weights.
+        """
         if self.trainer.world_size == 1:
-            return 1.0
-        together = torch.tensor(float(samples), device=self.device)
+            return loss, 1.0
+        rows, weight = float(len(target)), self.loss.weight
+        mass = rows if weight is None or target.is_floating_point() else float(weight[target].sum())
+        own = torch.tensor([mass, rows], dtype=torch.float64, device=self.device)
+        together = own.clone()
         sum_over_processes(together)
-        return samples * self.trainer.world_size / together
+        shares = own * self.trainer.world_size / together
+        return loss * shares[0].to(loss.dtype), shares[1]
 
     def _loss_of(self, batch: Batch) -> Tensor:
         inputs, target = batch[self.inputs], batch["target"]
@@ -178,9 +194,9 @@ class TrainingModule(LightningModule):
         }
 
     def _note(self, loss: Tensor, share: float | Tensor, batch_idx: int) -> None:
-        for name, value in {"loss": loss, **self.loss.terms}.items():
+        terms = {name: value.double() * share for name, value in self.loss.terms.items()}
+        for name, part in {"loss": loss.double(), **terms}.items():
             old = self._sums.get(name)
-            part = value.double() * share
             self._sums[name] = part if old is None else old + part
         self._steps += 1
         # Looking at the value stops an accelerator until it is there: note the first bad batch on the device

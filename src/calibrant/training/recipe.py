@@ -209,6 +209,7 @@ class DecoupleConfig(StageConfig):
             and offset stay.
         lr_factor: the classifier's rate over that of its scale.
         tau: of "tau_norm".
+        keep_bias: of "tau_norm": keep the classifier's bias, which the publication leaves out.
     """
 
     loss: LossConfig = field(default_factory=LossConfig)
@@ -220,6 +221,7 @@ class DecoupleConfig(StageConfig):
     shift_bn: bool = False
     lr_factor: float = 1.0
     tau: float = 1.0
+    keep_bias: bool = False
 
 
 @dataclass

@@ -60,8 +60,8 @@ def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
         _check_stage("decouple", second)
     elif second.from_run is not None:
         raise InputError(
-            "decouple.from names a first stage, but decouple.method is 'none': set that to 'crt', 'lws', 'mislas'"
-            " or 'tau_norm', or leave decouple.from out."
+            "decouple.from names a first stage, but decouple.method is 'none': set that to 'crt', 'lws', "
+            "'mislas' or 'tau_norm', or leave decouple.from out."
         )
     if second.lr_factor != 1 and second.method in ("lws", "tau_norm"):
         raise InputError(

@@ -71,11 +71,14 @@ class RunFolder:
     ======================================== ==================================================
     `recipe.yaml`                            the resolved recipe, replayable
     `checkpoints/last.ckpt`                  where a killed run goes on; `decouple.ckpt`, in its second stage
+    `checkpoints/last-best.ckpt`             the best so far, where a stage selects; `decouple-best.ckpt`
     `metrics.csv`                            one row an epoch; `metrics-decouple.csv`, of the second stage
-    `classes.csv`                            what a loss such as CALS learned for each class, a row an epoch
+    `classes.csv`                            what a loss such as CALS learned for each class, a row an epoch;
+                                             `classes-decouple.csv`
     `levels.csv`, `levels/`                  what a loss such as ASLP learned for each image; pictures of some
     `weights/{train,decouple}.safetensors`   the network after a stage; its presence ends the stage
     `predictions/{val,test}.safetensors`     logits, targets, ids
+    `predictions/test/NAME.png`              instead, of a dense run: the map of each test image
     `result.json`                            every metric; written last: its presence ends the run
     ======================================== ==================================================
 
@@ -134,6 +137,12 @@ class RunFolder:
     def predictions_path(self, split: Split) -> Path:
         """Return the file of the predictions on a split."""
         return self.path / "predictions" / f"{split}.safetensors"
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was computed: a recipe alone may be that of a mistake that was noticed."""
+        stages = (self.stage("train"), self.stage("decouple"))
+        return self.finished or any(s.checkpoint.is_file() or s.weights.is_file() for s in stages)
 
     @property
     def finished(self) -> bool:

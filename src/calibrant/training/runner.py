@@ -17,10 +17,10 @@ from calibrant.training.dense import DenseModule, judge_maps
 from calibrant.training.files import write_text
 from calibrant.training.judging import judge
 from calibrant.training.module import TrainingModule
-from calibrant.training.processes import is_first, wait_for_all
+from calibrant.training.processes import is_first
 from calibrant.training.provenance import git_commit, versions
 from calibrant.training.recipe import Recipe
-from calibrant.training.recipe_files import difference, to_yaml
+from calibrant.training.recipe_files import difference, load_recipe, to_yaml
 from calibrant.training.run_folder import RunFolder
 from calibrant.training.stage import one_process, predict
 from calibrant.training.stages import train
@@ -47,7 +47,7 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
         refuse_other(target, recipe)
         if target.finished:
             return target
-        if is_first() and not target.recipe_path.is_file():
+        if is_first() and not target.begun:
             write_text(target.recipe_path, to_yaml(recipe))
         if recipe.trainer.threads:
             torch.set_num_threads(recipe.trainer.threads)
@@ -64,14 +64,26 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
                     "seed": recipe.seed,
                     **judged,
                     "data": describe_data(recipe, images),
-                    "selected_on_test": "test_best" in (recipe.train.select, recipe.last_stage.select),
+                    **first_stage(recipe),
                     "versions": versions(),
                     "git_commit": git_commit(),
                     "wall_seconds": round(target.seconds(), 3),
                 }
             )
-        wait_for_all()
     return target
+
+
+def first_stage(recipe: Recipe) -> dict[str, Any]:
+    """Return what a result says of a first stage of another run, and whether test images chose an epoch."""
+    second = recipe.decouple
+    taken: dict[str, Any] = {}
+    first = recipe.train
+    if second.from_run is not None:
+        source = RunFolder(second.from_run)
+        first = load_recipe(str(source.recipe_path)).train
+        taken = {"first_stage": {"run": str(source.path), "train": asdict(first)}}
+    chosen = [first.select] + ([second.select] if second.method not in ("none", "tau_norm") else [])
+    return {**taken, "selected_on_test": "test_best" in chosen}
 
 
 def judge_run(recipe: Recipe, target: RunFolder, images: Data, module: TrainingModule) -> dict[str, Any]:
@@ -130,7 +142,7 @@ def _locked(target: RunFolder) -> Iterator[None]:
 
 def refuse_other(target: RunFolder, recipe: Recipe) -> None:
     """Raise `InputError` if a folder holds a run of another recipe."""
-    changes = difference(target.recipe_text(), recipe) if target.recipe_path.is_file() else []
+    changes = difference(target.recipe_text(), recipe) if target.begun else []
     if changes:
         raise InputError(
             f"{target.path} holds a run of another recipe ({'; '.join(changes[:3])}): "

@@ -60,8 +60,7 @@ class Stage:
         self.config, self.stage = config, module.stage
         if config.compile:
             module.network.compile(dynamic=False)
-        data.loading = loading(self.stage, config, module.seed)
-        self._refuse_impossible()
+        refuse_impossible(module, data, config)
         self.history = History(files.history)
         best = self.checkpoint.with_name(f"{self.checkpoint.stem}-best.ckpt")
         self._checkpoints = Checkpoints(
@@ -78,41 +77,12 @@ class Stage:
                 use_distributed_sampler=False,
                 max_epochs=self.stage.epochs,
                 gradient_clip_val=self.stage.clip,
-                limit_val_batches=1.0 if self._watches else 0,
+                limit_val_batches=1.0 if _watches(module, data) else 0,
                 check_val_every_n_epoch=min(every, self.stage.epochs),
                 callbacks=callbacks + ([Listen(listener)] if listener else []),
                 plugins=[WholeCheckpointIO()],
                 default_root_dir=self.checkpoint.parent,
             )
-
-    @property
-    def _watches(self) -> bool:
-        return self.module.watched == "test" or len(self.data.task.val) > 0
-
-    def _refuse_impossible(self) -> None:
-        if self.config.accelerator == "cuda" and not torch.cuda.is_available():
-            raise InputError(
-                "trainer.accelerator is 'cuda' but PyTorch sees no GPU; set it to 'auto' or 'cpu'."
-            )
-        samples = self.data.samples
-        if len(self.data.train_order()) == 0:
-            raise InputError(
-                f"{len(self.data.task.train)} training {samples} make no whole batch of "
-                f"{self.stage.batch_size}; lower train.batch_size, or set train.drop_last to false."
-            )
-        if self.module.watched == "test" and self.module.learns_from_validation:
-            raise InputError(
-                f"The loss {self.stage.loss.name!r} learns from the {samples} that are watched, and "
-                f"select 'test_best' makes those the test {samples}: choose 'best' or 'last'."
-            )
-        if self._watches:
-            return
-        for needs, what in (
-            (self.stage.select == "best", "train.select 'best' chooses"),
-            (self.module.learns_from_validation, f"The loss {self.stage.loss.name!r} learns"),
-        ):
-            if needs:
-                raise InputError(f"{what} on validation {samples}, of which there are none; set data.val.")
 
     def fit(self) -> None:
         """Train to the end, and leave the selected weights in the module."""
@@ -125,6 +95,36 @@ class Stage:
             raise KeyboardInterrupt from None
         if self._checkpoints.best is not None:
             self.module.load_state_dict(read_checkpoint(self._checkpoints.best))
+
+
+def refuse_impossible(module: TrainingModule, data: Data, config: TrainerConfig) -> None:
+    """Raise `InputError` for a stage that cannot be trained; the data are then loaded as the stage says."""
+    stage, samples = module.stage, data.samples
+    data.loading = loading(stage, config, module.seed)
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise InputError("trainer.accelerator is 'cuda' but PyTorch sees no GPU; set it to 'auto' or 'cpu'.")
+    if len(data.train_order()) == 0:
+        raise InputError(
+            f"{len(data.task.train)} training {samples} make no whole batch of {stage.batch_size}; lower "
+            "train.batch_size, or set train.drop_last to false."
+        )
+    if module.watched == "test" and module.learns_from_validation:
+        raise InputError(
+            f"The loss {stage.loss.name!r} learns from the {samples} that are watched, and select 'test_best' "
+            f"makes those the test {samples}: choose 'best' or 'last'."
+        )
+    if _watches(module, data):
+        return
+    for needs, what in (
+        (stage.select == "best", "train.select 'best' chooses"),
+        (module.learns_from_validation, f"The loss {stage.loss.name!r} learns"),
+    ):
+        if needs:
+            raise InputError(f"{what} on validation {samples}, of which there are none; set data.val.")
+
+
+def _watches(module: TrainingModule, data: Data) -> bool:
+    return module.watched == "test" or len(data.task.val) > 0
 
 
 def predict(

@@ -1,5 +1,6 @@
 """The stages of a run: each is trained, gone on with, or read when it is finished."""
 
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,8 @@ from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
 from calibrant.losses.adaptive_perturbation import AdaptiveScBCE
+from calibrant.losses.long_tailed import LDAM
+from calibrant.losses.registry import LOSSES
 from calibrant.models import Network
 from calibrant.training.bilateral import module_kind
 from calibrant.training.callbacks import Listener
@@ -23,7 +26,7 @@ from calibrant.training.processes import is_first, wait_for_all
 from calibrant.training.recipe import Recipe, StageConfig
 from calibrant.training.recipe_files import load_recipe
 from calibrant.training.run_folder import RunFolder, StageName
-from calibrant.training.stage import Stage, count_steps
+from calibrant.training.stage import Stage, count_steps, refuse_impossible
 
 
 def train(recipe: Recipe, target: RunFolder, images: Data, listener: Listener | None = None) -> TrainingModule:
@@ -35,6 +38,11 @@ def train(recipe: Recipe, target: RunFolder, images: Data, listener: Listener | 
     second = recipe.decouple
     progress = _Progress(recipe, images, listener)
     module = build(recipe, images)
+    if second.method != "none":
+        # Before hours are spent on the first stage: the second can be built and trained.
+        tried = build_second(recipe, images, deepcopy(module.network))
+        if second.method != "tau_norm":
+            refuse_impossible(tried, images, recipe.trainer)
     if second.from_run is None:
         _finish("train", module, recipe, target, images, progress)
         source = target
@@ -61,6 +69,7 @@ def build(recipe: Recipe, images: Data) -> TrainingModule:
     config = recipe.model
     options = images.context | config.args
     if isinstance(images, DenseData):
+        _refuse_classes(recipe, loss)
         return DenseModule(models.create_dense(config.name, **options), loss, recipe.train, **settings)
     network = models.create(config.name, num_classes=len(images.class_names), **options)
     if network.inputs != images.inputs:
@@ -68,8 +77,13 @@ def build(recipe: Recipe, images: Data) -> TrainingModule:
             f"The network {config.name!r} does not take {images.samples}, such as those of "
             f"{recipe.data.name!r}; choose another model.name."
         )
-    if config.head == "cosine":
-        use_cosines(network, getattr(loss, "scale", 1.0))
+    if isinstance(loss, LDAM) != (config.head == "cosine"):
+        raise InputError(
+            f"The loss {recipe.train.loss.name!r} does not go with model.head {config.head!r}: LDAM, and no "
+            f"other loss, scales cosines; set model.head to {'cosine' if isinstance(loss, LDAM) else 'linear'}."
+        )
+    if isinstance(loss, LDAM):
+        use_cosines(network, loss.scale)
     return module_kind(network, recipe)(network, loss, recipe.train, **settings)
 
 
@@ -93,6 +107,18 @@ def build_second(recipe: Recipe, images: Data, network: nn.Module) -> DecoupledM
         seed=epoch_seed(recipe.seed, 1, "decouple"),
         **_settings(recipe, images),
     )
+
+
+def _refuse_classes(recipe: Recipe, loss: Loss) -> None:
+    """Raise `InputError` for what is meant for classes and would leave a network of binary maps untrained."""
+    if not loss.binary:
+        known = [name for name in LOSSES.names() if getattr(LOSSES.get(name), "binary", False)]
+        raise InputError(
+            f"The loss {recipe.train.loss.name!r} is one for classes, and {recipe.data.name!r} holds binary "
+            f"maps; set train.loss.name to one of {', '.join(known)}."
+        )
+    if recipe.model.head != "linear":
+        raise InputError("A dense network has no classifier to replace: set model.head to 'linear'.")
 
 
 def _settings(recipe: Recipe, images: Data) -> dict[str, Any]:
@@ -150,7 +176,10 @@ def _finish(
     progress: _Progress,
 ) -> None:
     files = target.stage(name)
-    if files.weights.is_file():
+    finished = files.weights.is_file()
+    # None writes before all have looked.
+    wait_for_all()
+    if finished:
         module.network.load_state_dict(target.read_weights(name))
         return
     seconds = 0.0
@@ -168,7 +197,7 @@ def _finish(
 
 def _refuse_misfit(source: RunFolder, recipe: Recipe) -> None:
     other = load_recipe(str(source.recipe_path))
-    places = {"root", "download"}
+    places = {"root", "download", "workers"}
     for part in ("data", "model"):
         ours, theirs = (
             {key: value for key, value in asdict(getattr(r, part)).items() if key not in places}
