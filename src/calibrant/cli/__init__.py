@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from calibrant.cli.parser import parse
 
         command, options = parse(sys.argv[1:] if arguments is None else list(arguments))
-        command(options)
+        return command(options) or 0
     except InputError as error:
         print(f"calibrant: {error}", file=sys.stderr)
         return 2
@@ -28,4 +28,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("calibrant: interrupted; the same command goes on from here.", file=sys.stderr)
         return 130
-    return 0

@@ -15,6 +15,8 @@ from calibrant.training.recipe import Recipe
 from calibrant.training.recipe_files import one_line
 
 Options = dict[str, Any]
+#: A command returns the status with which the process ends, None for 0.
+Command = Callable[[Options], int | None]
 KINDS = ("losses", "metrics", "recipes", "data", "models")
 
 
@@ -22,7 +24,7 @@ class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Help that keeps the lines of an example."""
 
 
-def parse(arguments: list[str]) -> tuple[Callable[[Options], None], Options]:
+def parse(arguments: list[str]) -> tuple[Command, Options]:
     """Return the command that the arguments name, and those of its options that were given.
 
     Raises:
@@ -41,7 +43,7 @@ def parse(arguments: list[str]) -> tuple[Callable[[Options], None], Options]:
     name = given["command"]
     # A module called list would hide the built-in one from its package.
     module = import_module(f"calibrant.cli.{'listing' if name == 'list' else name}")
-    execute: Callable[[Options], None] = module.execute
+    execute: Command = module.execute
     return execute, given.get(name) or {}
 
 
@@ -49,6 +51,7 @@ def _build() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     commands = {
         "run": (_run(), "train one recipe"),
         "compare": (_compare(), "train a recipe with several losses and seeds, and tabulate"),
+        "evaluate": (_evaluate(), "judge predictions that anything made: can they be trusted?"),
         "report": (_report(), "write the HTML page of finished runs"),
         "list": (_list(), "show what there is, by name"),
     }
@@ -106,6 +109,39 @@ def _compare() -> ArgumentParser:
     parser.add_argument("--jobs", type=int, help="runs at a time; as many as cores by default, one on a GPU")
     parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
     parser.add_class_arguments(Recipe, skip={"losses", "seeds", "seed"})
+    return parser
+
+
+def _evaluate() -> ArgumentParser:
+    parser = _command(
+        "Judge predictions in files: npz, npy, safetensors, CSV, TSV, parquet, a folder of npy files, of maps, "
+        "or of a run. Names say what is what: logits, probs, proba_0 … hold values; targets, labels, label, y, "
+        "y_true hold labels. Several files on the same labels are tested in pairs against the first.",
+        "calibrant evaluate PREDICTIONS … [--inputs logits|probs] [--columns NAME …] [--label NAME] "
+        "[--out FILE]",
+        "calibrant evaluate predictions.csv --out report.html --fail-above ece=0.05",
+    )
+    parser.add_argument("predictions", type=str, nargs="+", help="files or folders of predictions")
+    parser.add_argument(
+        "--inputs", type=str, choices=["logits", "probs"], help="what the values are, where no name says it"
+    )
+    parser.add_argument(
+        "--columns", type=str, nargs="+", help="names of the columns, or of the one array, of the values"
+    )
+    parser.add_argument(
+        "--label", type=str, help="name of the column or array of the labels; npy, maps: their file or folder"
+    )
+    parser.add_argument("--ignore-index", type=int, nargs="+", help="labels that count nowhere, such as 255")
+    parser.add_argument("--bins", type=int, default=15, help="number of bins")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--out", type=str, help="also write a self-contained HTML page")
+    parser.add_argument(
+        "--fail-above",
+        type=str,
+        action="append",
+        metavar="METRIC=NUMBER",
+        help="exit with status 1 where a metric is larger, such as ece=0.05; may be given several times",
+    )
     return parser
 
 

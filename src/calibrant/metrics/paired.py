@@ -101,9 +101,46 @@ def paired_test(
     sizes = pairs[0][0].sizes
     if not sizes.any():
         raise InputError("There is no sample to compare: the target is empty, or every label is ignored.")
-    observed, swapped, resampled = 0.0, torch.zeros(draws).double(), torch.zeros(draws).double()
+    difference = None
+    if metric == "aece":
+        own = [
+            aece(v, target, inputs=inputs, n_bins=n_bins, ignore_index=ignore_index) for v in runs_a + runs_b
+        ]
+        difference = float(torch.stack(own).reshape(2, -1).mean(1).diff().neg())
     blocks = (block for a, b in pairs for block in _blocks(metric, a, b, n_bins))
-    for pack in _packed(blocks, len(sizes)):
+    parts = len(pairs) * (pairs[0][0].classes if metric == "classwise_ece" else 1)
+    return paired_sums(
+        blocks, sizes, metric, parts=parts, difference=difference, draws=draws, seed=seed, level=level
+    )
+
+
+def paired_sums(
+    blocks: Iterable[tuple[Tensor, Tensor]],
+    sizes: Tensor,
+    metric: str,
+    *,
+    parts: int = 1,
+    difference: float | None = None,
+    draws: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> PairedTest:
+    """Return what `paired_test` does, from what each sample, or group of samples, adds to sums.
+
+    Args:
+        blocks: (N, K) sums for A and for B: of scores with K = 1; of the residuals (confidence less
+            correctness) by bin; for mce of the residuals and, beside them, the counts. One such block a class
+            for classwise_ece.
+        sizes: (N,) rows of each sample.
+        metric: as in `paired_test`.
+        parts: over how many blocks the metric is a mean.
+        difference: the observed difference, where it is not that of the sums.
+        draws: number of random swaps, and of bootstrap draws.
+        seed: of both.
+        level: of the interval.
+    """
+    observed, swapped, resampled = 0.0, torch.zeros(draws).double(), torch.zeros(draws).double()
+    for pack in _packed(iter(blocks), len(sizes)):
         part = _Draws(pack, sizes, _norm(metric))
         observed += part.observed()
         replicates = [part.replicates(signs) for signs in _signs(draws, len(sizes), seed)]
@@ -111,14 +148,10 @@ def paired_test(
         resampled += torch.cat([resample for _, resample in replicates])
     if not math.isfinite(observed):
         raise InputError(f"The {metric} is infinite: a label has probability 0, so no difference can be taken.")
-    scale = 1 / (len(pairs) * (pairs[0][0].classes if metric == "classwise_ece" else 1))
+    scale = 1 / parts
     extreme = int((swapped.abs() >= abs(observed) * (1 - 1e-9) - 1e-9).sum())
-    difference = observed * scale
-    if metric == "aece":
-        own = [
-            aece(v, target, inputs=inputs, n_bins=n_bins, ignore_index=ignore_index) for v in runs_a + runs_b
-        ]
-        difference = float(torch.stack(own).reshape(2, -1).mean(1).diff().neg())
+    if difference is None:
+        difference = observed * scale
     tails = torch.tensor([(1 + level) / 2, (1 - level) / 2], dtype=torch.float64)
     low, high = (difference - torch.quantile((resampled - observed) * scale, tails)).tolist()
     return PairedTest(difference, low, high, (1 + extreme) / (1 + draws))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -69,6 +70,51 @@ def render(comparison: Comparison, title: str) -> str:
         "levels": "Images" if levels else "",
         "made": "How they were made",
     }
+    return compose(
+        title,
+        [(anchor, name) for anchor, name in shown.items() if name],
+        lede=sections.lede(comparison),
+        points=summarise(comparison),
+        pictures=[picture for picture in _pictures(comparison, look) if picture],
+        notices=comparison.notices,
+        table=sections.table_view(comparison, look, {n: f"method-{a}" for n, a in anchors.items()}),
+        diagrams=diagrams,
+        training=training,
+        learned=learned,
+        learned_caption=classes.CAPTION,
+        levels=levels,
+        levels_caption=perturbed.CAPTION,
+        facts=sections.facts(comparison),
+        recipe=sections.recipe(comparison),
+    )
+
+
+#: What a page shows that says nothing of it.
+_PARTS: dict[str, Any] = {
+    "notices": [],
+    "diagrams": [],
+    "diagrams_head": "Reliability of each method",
+    "reading": _READING,
+    "training": None,
+    "learned": [],
+    "learned_caption": "",
+    "levels": [],
+    "levels_caption": "",
+    "by_class": [],
+    "by_class_caption": "",
+    "recipe": None,
+    "made_from": "the files of the runs",
+}
+
+
+def compose(title: str, named: Sequence[tuple[str, str]], **parts: Any) -> str:
+    """Return a page.
+
+    Args:
+        title: its heading.
+        named: ids and names of its sections, in order.
+        parts: what the template shows: `lede`, `points`, `pictures`, `table` and `facts`; by choice the others.
+    """
     environment = Environment(
         loader=PackageLoader("calibrant.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -77,21 +123,8 @@ def render(comparison: Comparison, title: str) -> str:
         version=__version__,
         css=Markup(_asset(environment, "page.css") + _dark()),
         js=Markup(_asset(environment, "page.js")),
-        lede=sections.lede(comparison),
-        sections=[(anchor, name) for anchor, name in shown.items() if name],
-        points=summarise(comparison),
-        pictures=[picture for picture in _pictures(comparison, look) if picture],
-        notices=comparison.notices,
-        table=sections.table_view(comparison, look, {n: f"method-{a}" for n, a in anchors.items()}),
-        diagrams=diagrams,
-        reading=_READING,
-        training=training,
-        learned=learned,
-        learned_caption=classes.CAPTION,
-        levels=levels,
-        levels_caption=perturbed.CAPTION,
-        facts=sections.facts(comparison),
-        recipe=sections.recipe(comparison),
+        sections=named,
+        **_PARTS | parts,
     )
     return printable(page)
 

@@ -140,7 +140,7 @@ def table_view(comparison: Comparison, look: dict[str, Look], anchors: dict[str,
     ]
     stages = " Trained: as trained; scaled: after temperature scaling." if SCALED in table.stages else ""
     note = f"{' '.join(table.explanations).replace('* best:', 'Marked best:')}{stages} The headings sort."
-    return {"groups": groups, "rows": rows, "temperatures": temperatures, "note": note}
+    return {"of": "Method", "groups": groups, "rows": rows, "temperatures": temperatures, "note": note}
 
 
 def _shown_stages(comparison: Comparison, metric: str) -> list[str]:
@@ -161,14 +161,14 @@ def _values(row: Row, metric: str, stage: str) -> list[float]:
 def _cell(cell: Cell, metric: str, *, first: bool) -> View:
     mean, _, std = cell.text(metric).removesuffix("*").partition(" ± ")
     sort = "" if math.isnan(cell.mean) else repr(cell.mean)
-    return {"mean": mean, "std": std, "sort": sort, "best": cell.best, "first": first}
+    return {"mean": mean, "std": std and f"± {std}", "sort": sort, "best": cell.best, "first": first}
 
 
 def _temperature_cell(method: Method) -> View:
     values = method.temperatures
     if not values:
         return {"mean": "–", "std": "", "sort": "", "best": False, "first": True}
-    std = f"{np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    std = f"± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
     return {
         "mean": f"{np.mean(values):.2f}",
         "std": std,

@@ -7,7 +7,7 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     const down = head.getAttribute("aria-sort") === "ascending";
     const value = (row) => row.cells[column].dataset.value;
     const order = column === 0
-      ? (a, b) => value(a).localeCompare(value(b))
+      ? (a, b) => value(a).localeCompare(value(b), undefined, {numeric: true})
       : (a, b) => value(a) - value(b);
     const known = (row) => column === 0 || value(row) !== "";
     const rows = [...body.rows];

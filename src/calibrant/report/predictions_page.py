@@ -1,0 +1,312 @@
+"""The page of `calibrant evaluate`: predictions of any origin, judged, in the layout of the report."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from markupsafe import Markup
+
+from calibrant import __version__
+from calibrant.metrics import Estimate, PairedTest
+from calibrant.predictions.judgement import Judgement
+from calibrant.predictions.shown import MEASURES, Measure, interval
+from calibrant.predictions.words import called, statements, verdict
+from calibrant.report.bins import pool
+from calibrant.report.evidence import printable
+from calibrant.report.figures import Drawing, Dumbbell, Panel, diagrams, overview
+from calibrant.report.page import compose
+from calibrant.report.sections import View, figure_view, slug
+from calibrant.report.style import Look, looks
+from calibrant.report.summary import Point, percent
+from calibrant.training.files import write_text
+
+#: Classes of a file that the page lists, those furthest off.
+_LISTED = 1000
+_SHORT = {"classwise_ece": "class-wise %", "smooth_ece": "smooth %"}
+_POINTS = Measure("points", 100.0, 2)
+_SHARE = Measure("share", 100.0, 2)
+
+
+def write_predictions_report(
+    found: Sequence[Judgement], tests: Mapping[str, Mapping[str, PairedTest]], path: Path
+) -> Path:
+    """Write the page of judged predictions: one self-contained file that loads nothing.
+
+    Args:
+        found: what `judge` returned, a file each.
+        tests: what `compare` returned for them.
+        path: the HTML file to write; it is replaced when it exists.
+
+    Returns:
+        `path`.
+    """
+    write_text(path, render_predictions(found, tests))
+    return path
+
+
+def render_predictions(found: Sequence[Judgement], tests: Mapping[str, Mapping[str, PairedTest]]) -> str:
+    """Return the page of judged predictions."""
+    names = [printable(each.name) for each in found]
+    look = looks(names)
+    anchors: list[str] = []
+    for name in names:
+        anchors.append(slug(name, anchors))
+    title = f"Can {names[0]} be trusted?" if len(found) == 1 else "Which predictions can be trusted?"
+    by_class = [_class_table(each, name, a) for each, name, a in zip(found, names, anchors, strict=True)]
+    single = len(found) == 1
+    if single:
+        by_class[0]["name"] = ""
+    return compose(
+        title,
+        [
+            ("summary", "In short"),
+            ("table", "The numbers"),
+            *([] if single else [("diagrams", "Reliability")]),
+            ("by-class", "Classes"),
+            ("made", "How they were made"),
+        ],
+        lede=" · ".join(_lede(each, name) for each, name in zip(found, names, strict=True)),
+        points=_points(found, names) + _compared(found[0], tests),
+        pictures=[picture for picture in _pictures(found, names, look) if picture],
+        notices=[printable(notice) for each in found for notice in each.notices],
+        table=_table(found, names, [] if single else anchors, look),
+        diagrams=[]
+        if single
+        else [
+            {
+                "anchor": f"file-{anchor}",
+                "name": name,
+                "settings": "",
+                "colour": look[name].colour,
+                "svg": Markup(_diagram(each, name).svg(f"f-{anchor}")),
+                "caption": f"{each.rows:,} {_rows(each)}.",
+            }
+            for each, name, anchor in zip(found, names, anchors, strict=True)
+        ],
+        diagrams_head="Reliability",
+        by_class=by_class,
+        by_class_caption=_CLASSES,
+        facts=_facts(found, names),
+        made_from="files of predictions",
+    )
+
+
+_DIAGRAM = (
+    "Left: accuracy in bins of the confidence. Right: how frequent a class is in bins of its probability; of "
+    "two classes the second, of more the one furthest off. On the dashed line the two agree; the coloured "
+    "part of a bar is the gap, the line on it the 95 % interval. Below, the histogram."
+)
+_CLASSES = (
+    "Error: how far the probability of the class is from its frequency, in bins of equal width, averaged over "
+    "all rows; a calibrated model stays below the second number by chance in 95 % of cases. Says: mean "
+    "probability of the class; are: share of the rows that have it. Found: share of its rows that are "
+    "predicted as it. The headings sort."
+)
+
+
+def _rows(found: Judgement) -> str:
+    return f"pixels of {found.maps:,} maps" if found.maps else "rows"
+
+
+def _lede(found: Judgement, name: str) -> str:
+    kind = "logits" if found.inputs == "logits" else "probabilities"
+    return f"{name}: {found.rows:,} {_rows(found)}, {len(found.class_names)} classes, read as {kind}"
+
+
+def _points(found: Sequence[Judgement], names: Sequence[str]) -> list[Point]:
+    if len(found) == 1:
+        return [Point(each.head, Markup("{}").format(each.text)) for each in statements(found[0])]
+    return [
+        Point(name, Markup("{}").format(" ".join(said.text for said in statements(each))))
+        for each, name in zip(found, names, strict=True)
+    ]
+
+
+def _compared(first: Judgement, tests: Mapping[str, Mapping[str, PairedTest]]) -> list[Point]:
+    points = []
+    for name, by_metric in tests.items():
+        said = [
+            f"{MEASURES[metric].head} {MEASURES[metric].factor * test.difference:+.{MEASURES[metric].digits}f} "
+            f"({interval(Estimate(*test[:3]), MEASURES[metric])}; p = {test.p_value:.2g})"
+            for metric, test in by_metric.items()
+        ]
+        head = f"{printable(name)} less {printable(first.name)}, on the same labels"
+        points.append(Point(head, Markup("{}").format("; ".join(said) + ".")))
+    return points
+
+
+def _pictures(found: Sequence[Judgement], names: Sequence[str], look: Mapping[str, Look]) -> list[View | None]:
+    if len(found) == 1:
+        return [figure_view(_diagram(found[0], names[0]), "headline", _DIAGRAM)]
+    order = sorted(range(len(found)), key=lambda k: found[k].estimates["ece"].value)
+    panels = [
+        Panel(Path(names[k]).name, pool([found[k].reliability]), _notes(found[k]))
+        for k in (order[-1], order[0])
+    ]
+    headline = diagrams(panels, f"Reliability of {names[order[-1]]} and {names[order[0]]}")
+    bells = [Dumbbell(names[k], [100 * found[k].estimates["ece"].value]) for k in order]
+    ladder = overview(bells, look, "expected calibration error, %", "ECE of each file")
+    return [
+        figure_view(
+            headline,
+            "headline",
+            "The file with the highest ECE and the one with the lowest: accuracy in bins of confidence. On the "
+            "dashed line the two agree.",
+        ),
+        figure_view(ladder, "overview", "ECE of each file."),
+    ]
+
+
+def _diagram(found: Judgement, name: str) -> Drawing:
+    """Draw the reliability of the predicted class, and that of the probability of the class furthest off."""
+    facts = found.classes[found.shown_class]
+    panels = [
+        Panel("predicted class", pool([found.reliability]), _notes(found)),
+        Panel(
+            f"probability of {called(facts)}",
+            pool([found.class_reliability]),
+            (f"error {percent(facts.error)}", f"by chance below {percent(facts.limit)}"),
+        ),
+    ]
+    return diagrams(
+        [replace(panel, title=printable(panel.title)) for panel in panels], f"Reliability of {name}"
+    )
+
+
+def _notes(found: Judgement) -> tuple[str, ...]:
+    ece = found.estimates["ece"]
+    ends = interval(ece, _SHARE)
+    lean = verdict(found)
+    return (
+        f"ECE {percent(ece.value)}",
+        *([f"95 % interval {ends} %"] if ends else []),
+        f"{lean} by {abs(found.gap.value) * 100:.1f} points" if lean else "neither over- nor under-confident",
+    )
+
+
+def _table(
+    found: Sequence[Judgement], names: Sequence[str], anchors: Sequence[str], look: Mapping[str, Look]
+) -> View:
+    rows = []
+    for each, name, anchor in zip_longest(found, names, anchors):
+        cells = [_cell(each.estimates[metric], measure) for metric, measure in MEASURES.items()]
+        cells.append(_cell(each.gap, _POINTS))
+        for test in each.tests.values():
+            cells.append(_plain(f"{test.p_value:.2g}", test.p_value, first=test is each.tests["ece"]))
+        rows.append(
+            {
+                "name": name,
+                "mark": "",
+                "anchor": anchor and f"file-{anchor}",
+                "colour": look[name].colour,
+                "cells": cells,
+            }
+        )
+    groups = [
+        {
+            "label": _SHORT.get(metric, measure.head),
+            "better": "higher" if measure.higher else "lower",
+            "stages": ["value"],
+        }
+        for metric, measure in MEASURES.items()
+    ]
+    groups += [
+        {"label": "conf. − acc.", "better": "", "stages": ["points"]},
+        {"label": "p if calibrated", "better": "", "stages": ["ECE", "class-wise"]},
+    ]
+    note = (
+        "Under each value its 95 % interval. Class-wise and smooth: ECE. Conf. − acc.: mean confidence less "
+        "accuracy. p: how probable errors as large are if the model is calibrated. The headings sort."
+    )
+    return {"of": "Predictions", "groups": groups, "rows": rows, "temperatures": False, "note": note}
+
+
+def _cell(estimate: Estimate, measure: Measure) -> View:
+    return _plain(measure.text(estimate.value), estimate.value, below=interval(estimate, measure))
+
+
+def _plain(text: str, value: float, *, below: str = "", first: bool = True) -> View:
+    sort = repr(value) if math.isfinite(value) else ""
+    return {"mean": text, "std": below, "sort": sort, "best": False, "first": first}
+
+
+def _class_table(found: Judgement, name: str, anchor: str) -> View:
+    order = sorted(found.classes, key=lambda each: each.limit - each.error)[:_LISTED]
+    rows = [
+        {
+            "name": printable(each.name),
+            "mark": "",
+            "anchor": None,
+            "colour": "",
+            "cells": [
+                _plain(_SHARE.text(each.error), each.error),
+                _plain(_SHARE.text(each.limit), each.limit, first=False),
+                _plain(_SHARE.text(each.said), each.said),
+                _plain(_SHARE.text(each.share), each.share, first=False),
+                _plain(_SHARE.text(each.recall), each.recall),
+                _plain(f"{each.count:,}", each.count),
+            ],
+        }
+        for each in order
+    ]
+    groups = [
+        {"label": "error %", "better": "lower", "stages": ["value", "by chance below"]},
+        {"label": "probability %", "better": "", "stages": ["says", "are"]},
+        {"label": "found %", "better": "higher", "stages": ["value"]},
+        {"label": _rows(found).partition(" ")[0], "better": "", "stages": ["count"]},
+    ]
+    table = {"of": "Class", "groups": groups, "rows": rows, "temperatures": False, "note": ""}
+    return {"name": name, "anchor": f"classes-{anchor}", "table": table}
+
+
+def _facts(found: Sequence[Judgement], names: Sequence[str]) -> list[dict[str, Any]]:
+    bins = len(found[0].reliability.count)
+    maps = any(each.maps for each in found)
+    drawn = any(each.drawn_labels for each in found)
+    facts = [
+        ("Files", "; ".join(_lede(each, name) for each, name in zip(found, names, strict=True)) + "."),
+        (
+            "Calibration error",
+            f"ECE: the confidence of the predicted class in {bins} bins of equal width, (lower, upper], and "
+            "the mean over the rows of |accuracy − mean confidence| of their bin. AECE: bins of equal mass. "
+            "Class-wise: the same for the probability of each class, averaged over the classes. MCE: the bin "
+            "that is furthest off. Smooth ECE: a kernel instead of bins.",
+        ),
+        (
+            "Proper scores",
+            "NLL: mean of −log of the probability of the label, in nats. Brier: mean of the squared distance "
+            "from the one-hot label, summed over the classes. " + _parts(found, names),
+        ),
+        (
+            "Intervals",
+            "95 %: Wilson's of the accuracy, the normal one of NLL and Brier, by inverting a test of the "
+            "calibration errors."
+            + (" Of maps: the maps are drawn again, since their pixels depend on one another." if maps else ""),
+        ),
+        (
+            "Is it calibrated?",
+            (
+                "Labels are drawn from the probabilities themselves, and the errors that these show are "
+                "compared with those of the labels that there are (consistency resampling)."
+                if drawn
+                else "Signs of the residuals of groups are turned at random, and the errors that these show "
+                "are compared with those that there are."
+            ),
+        ),
+        ("Version", f"calibrant {__version__}, torch {torch.__version__}"),
+    ]
+    return [{"head": head, "text": text} for head, text in facts]
+
+
+def _parts(found: Sequence[Judgement], names: Sequence[str]) -> str:
+    each = [
+        f"{f'{name}: ' if len(found) > 1 else ''}Brier = {p['reliability']:.4f} reliability − "
+        f"{p['resolution']:.4f} resolution + {p['uncertainty']:.4f} uncertainty {p['within_bins']:+.4f} within "
+        "the bins."
+        for name, p in zip(names, (judgement.brier_parts for judgement in found), strict=True)
+    ]
+    return " ".join(each)
