@@ -105,11 +105,6 @@ class DenseData(TaskData[MapSet]):
         """The number of channels."""
         return {"in_channels": self.channels}
 
-    @property
-    def image_size(self) -> int:
-        """Height of an image in pixels."""
-        return self.task.train.size
-
     def train_dataloader(self) -> DataLoader[MapBatch]:
         """Return the training batches, in the order of the epoch."""
         order = self.shared(self.train_order())

@@ -123,8 +123,9 @@ class Tail(TypedDict, total=False):
         imbalance: images of the first class over those of the last; 100.
         profile: "exp" or "step"; "exp".
         subset_seed: seed of the choice of the images; 0 as published.
-        groups: which classes are many, medium and few: "mislas", its fixed ranges; "counts", more than 100,
-            20 to 100 and fewer than 20 training images. "mislas".
+        groups: which classes are many, medium and few: "mislas", the fixed ranges with which the published
+            figures were made; "counts", more than 100, 20 to 100 and fewer than 20 training images, which
+            leaves no class of CIFAR-10-LT at imbalance 100 in the last group. "mislas".
     """
 
     imbalance: float

@@ -35,11 +35,6 @@ class ImageData(InMemoryData[ImageSet]):
         return self.task.train.images.shape[1]
 
     @property
-    def image_size(self) -> int:
-        """Height of an image in pixels."""
-        return self.task.train.images.shape[2]
-
-    @property
     def context(self) -> dict[str, Any]:
         """The number of channels."""
         return {"in_channels": self.channels}

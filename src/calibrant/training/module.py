@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
-from calibrant.losses.class_balanced import effective_number_weights
+from calibrant.losses.class_balanced import deferred_weights
 from calibrant.losses.mixing import mixed_loss
 from calibrant.losses.multipliers import sum_over_processes
 from calibrant.metrics import modules as metrics
@@ -116,8 +116,10 @@ class TrainingModule(LightningModule):
         # Each process draws for samples of its own.
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch, "step") + self.global_rank)
         self._sums, self._steps, self._first_bad = {}, 0, None
-        if self.stage.reweight_from is not None and self.current_epoch >= self.stage.reweight_from:
-            weights = effective_number_weights(self._counts, self.stage.reweight_beta)
+        if (start := self.stage.reweight_from) is not None:
+            weights = deferred_weights(
+                self._counts, self.stage.reweight_beta, epoch=self.current_epoch, start=start
+            )
             self.loss.weight = weights.float().to(self.device)
         self._rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
 
