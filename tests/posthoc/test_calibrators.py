@@ -1,18 +1,31 @@
 """Every registered calibrator passes the battery, and the battery catches what is wrong."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.posthoc import CALIBRATORS, Calibrator, TemperatureScaling, create, list_calibrators
+from calibrant.posthoc import (
+    CALIBRATORS,
+    Calibrator,
+    TemperatureScaling,
+    VectorScaling,
+    create,
+    list_calibrators,
+)
 from calibrant.testing import check_calibrator
+
+#: What keeps a battery short.
+OPTIONS: dict[str, dict[str, Any]] = {"auto": {"candidates": ["temperature", "histogram"], "folds": 2}}
 
 
 @pytest.mark.parametrize("name", list_calibrators())
 @pytest.mark.parametrize("classes", [2, 5])
 def test_battery(name: str, classes: int) -> None:
-    check_calibrator(lambda: create(name, num_classes=classes), num_classes=classes)
+    options = OPTIONS.get(name, {})
+    check_calibrator(lambda: create(name, num_classes=classes, **options), num_classes=classes)
 
 
 def test_battery_passes_grids_too() -> None:
@@ -78,9 +91,42 @@ class Lenient(TemperatureScaling):
         return super().fit(logits.nan_to_num(), target, ignore_index)
 
 
+class Shuffling(VectorScaling):
+    keeps_argmax = True
+
+
+class Ordered(TemperatureScaling):
+    improves_nll, keeps_argmax = False, False
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return super().forward(logits) + torch.arange(logits.shape[1]).view(-1, *[1] * (logits.dim() - 2))
+
+
+class Hopeless(TemperatureScaling):
+    improves_nll = False
+
+    def fit_rows(self, logits: Tensor, labels: Tensor) -> None:
+        self.temperature_.fill_(1.0 if len(labels.unique()) == logits.shape[1] else float("nan"))
+
+
+class Blurred(TemperatureScaling):
+    improves_nll = False
+
+    def __init__(self, power: float = 1.0) -> None:
+        super().__init__()
+        self.power = 2 * power
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return super().forward(logits) * self.power
+
+
 @pytest.mark.parametrize(
     ("broken", "check"),
     [
+        (Shuffling, "argmax_stays"),
+        (Ordered, "classes_have_no_order"),
+        (Blurred, "arguments_build_it_again"),
+        (Hopeless, "a_class_without_labels_is_no_obstacle"),
         (Flattening, "keeps_shape_type_and_device"),
         (Widening, "keeps_shape_type_and_device"),
         (Forgetful, "state_dict_holds_the_fit"),

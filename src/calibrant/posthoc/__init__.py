@@ -1,9 +1,11 @@
 """Calibrators: fitted on held-out logits, they mend the confidences of a trained network."""
 
 from calibrant.posthoc.affine import DirichletCalibration, MatrixScaling, VectorScaling
+from calibrant.posthoc.automatic import AutoCalibration, cross_validated
 from calibrant.posthoc.base import Calibrator, ConvergenceWarning, RowCalibrator
 from calibrant.posthoc.binning import HistogramBinning, IsotonicCalibration, ScalingBinning
 from calibrant.posthoc.ensemble import EnsembleTemperatureScaling
+from calibrant.posthoc.files import SavedCalibrator, load_calibrator, save_calibrator
 from calibrant.posthoc.one_vs_rest import BetaCalibration, OneVsRest, PlattScaling
 from calibrant.posthoc.registry import CALIBRATORS, create, list_calibrators, register
 from calibrant.posthoc.spline import SplineCalibration
@@ -11,6 +13,7 @@ from calibrant.posthoc.temperature import TemperatureScaling
 
 __all__ = [
     "CALIBRATORS",
+    "AutoCalibration",
     "BetaCalibration",
     "Calibrator",
     "ConvergenceWarning",
@@ -22,11 +25,15 @@ __all__ = [
     "OneVsRest",
     "PlattScaling",
     "RowCalibrator",
+    "SavedCalibrator",
     "ScalingBinning",
     "SplineCalibration",
     "TemperatureScaling",
     "VectorScaling",
     "create",
+    "cross_validated",
     "list_calibrators",
+    "load_calibrator",
     "register",
+    "save_calibrator",
 ]

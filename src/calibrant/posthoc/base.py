@@ -102,6 +102,14 @@ class Calibrator(nn.Module):
         """Return calibrated logits of the same shape, type and device."""
         raise InputError(f"{type(self).__name__} must define forward(logits).")
 
+    def get_extra_state(self) -> Tensor:
+        """Return how the fit ended, as a tensor, so that any format can hold it."""
+        return torch.tensor([self.converged_], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over how the fit ended."""
+        self.converged_ = bool(state[0])
+
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any, **options: Any
     ) -> None:
@@ -142,7 +150,7 @@ class RowCalibrator(Calibrator):
     def _learned(self, **values: Tensor) -> None:
         """Keep what a fit found."""
         for name, value in values.items():
-            self._buffers[name] = value.to(self.classes_.device)
+            self._buffers[name] = value.to(self.classes_.device).clone()
 
     def extra_repr(self) -> str:
         """Show the number of classes of the fit."""

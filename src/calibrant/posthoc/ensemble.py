@@ -89,14 +89,6 @@ class EnsembleTemperatureScaling(RowCalibrator):
         weights = self.weights_.to(rows)
         return (self._components(rows) + weights.log().view(3, *[1] * rows.dim())).logsumexp(0)
 
-    def get_extra_state(self) -> Tensor:
-        """Return how the fit ended, as a tensor, so that any format can hold it."""
-        return torch.tensor([self.converged_], dtype=torch.float64)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take over how the fit ended."""
-        self.converged_ = bool(state[0])
-
     def extra_repr(self) -> str:
         """Show temperature and weights."""
         weights = ", ".join(f"{float(w):.4g}" for w in self.weights_)
@@ -155,7 +147,8 @@ def _unconstrained(likelihoods: Tensor) -> Tensor | None:
         step = -torch.linalg.solve(hessian, gradient)
         # The function is self-concordant: this length keeps L w positive and descends without a search.
         decrement = float((n * -(gradient * step).sum()).clamp_min(0).sqrt())
-        if decrement <= 1e-11:
-            break
         weights = weights + step / (1 + decrement if decrement > 0.25 else 1)
+        # Steps shorten quadratically: the next one would be below rounding.
+        if decrement <= 1e-7:
+            break
     return weights

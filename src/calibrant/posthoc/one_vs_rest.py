@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from itertools import product
 
 import torch
 from torch import Tensor
@@ -107,14 +106,6 @@ class _Logistic(OneVsRest):
                 stacklevel=6,
             )
 
-    def get_extra_state(self) -> Tensor:
-        """Return how the fit ended, as a tensor, so that any format can hold it."""
-        return torch.tensor([self.converged_], dtype=torch.float64)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take over how the fit ended."""
-        self.converged_ = bool(state[0])
-
 
 @register("platt")
 class PlattScaling(_Logistic):
@@ -209,9 +200,19 @@ class BetaCalibration(_Logistic):
     def fit_scores(self, log_p: Tensor, log_rest: Tensor, truth: Tensor) -> None:
         """Find a, b and c."""
         features, targets = self.features(log_p, log_rest), truth.double()
+        best, certain = _fit(features, targets, truth, self.floor_)
+        signed = (best[:, :2] < 0).any(1).nonzero().squeeze(1)
+        if len(signed):
+            best[signed], certain[signed] = self._on_the_edge(
+                features[:, :, signed], targets[:, signed], truth[:, signed]
+            )
+        self._keep(best, certain, truth)
+
+    def _on_the_edge(self, features: Tensor, targets: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the best coefficients among those with a = 0, b = 0 or both, for classes that need it."""
         best, certain = features.new_zeros(truth.shape[1], 3), torch.zeros_like(truth[0])
         lowest = torch.full_like(best[:, 0], math.inf)
-        for free in product((True, False), repeat=2):
+        for free in ((False, True), (True, False), (False, False)):
             chosen = torch.tensor([*free, True], device=features.device)
             found, sure = _fit(features[chosen], targets, truth, self.floor_)
             tried = torch.zeros_like(best)
@@ -221,7 +222,7 @@ class BetaCalibration(_Logistic):
             better = (tried[:, :2] >= 0).all(1) & (nll < lowest)
             best, lowest = torch.where(better.unsqueeze(1), tried, best), torch.where(better, nll, lowest)
             certain = torch.where(better, sure, certain)
-        self._keep(best, certain, truth)
+        return best, certain
 
     def features(self, log_p: Tensor, log_rest: Tensor) -> Tensor:
         """Return ln p, -ln(1 - p), and 1."""
