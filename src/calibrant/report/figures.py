@@ -71,11 +71,13 @@ class Panel:
         title: what stands above it.
         bins: what it shows.
         notes: lines under the title: the ECE, its interval.
+        words: what its axes are called: what the model says, and what is so.
     """
 
     title: str
     bins: Bins
     notes: tuple[str, ...] = ()
+    words: tuple[str, str] = ("confidence", "accuracy")
 
 
 @styled
@@ -99,7 +101,7 @@ def diagrams(panels: Sequence[Panel], title: str) -> Drawing:
     for column, panel in enumerate(panels):
         _reliability(grid[0, column], panel)
         _headed(grid[0, column], panel)
-        _histogram(grid[1, column], panel.bins)
+        _histogram(grid[1, column], panel)
     grid[0, 0].set_ylabel("accuracy")
     grid[1, 0].set_ylabel("share")
     figure.align_ylabels(grid[:, 0])
@@ -157,12 +159,13 @@ def _headed(axes: Axes, panel: Panel) -> None:
         height += size + 3.5
 
 
-def _histogram(axes: Axes, bins: Bins) -> None:
+def _histogram(axes: Axes, panel: Panel) -> None:
+    bins, (says, right) = panel.bins, panel.words
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.set_xlabel("confidence")
+    axes.set_xlabel(says)
     axes.grid(axis="y")
     axes.bar(
         bins.edges[:-1],
@@ -177,8 +180,8 @@ def _histogram(axes: Axes, bins: Bins) -> None:
     axes.axvline(bins.mean_accuracy, color=INK, linewidth=1.2)
     axes.axvline(bins.mean_confidence, color=OVER if gap > 0 else UNDER, linewidth=1.2, linestyle=(0, (3, 1.5)))
     for height, word, value, colour in (
-        (0.92, "confidence", bins.mean_confidence, OVER if gap > 0 else UNDER),
-        (0.62, "accuracy", bins.mean_accuracy, INK),
+        (0.92, says, bins.mean_confidence, OVER if gap > 0 else UNDER),
+        (0.62, right, bins.mean_accuracy, INK),
     ):
         axes.text(
             0.04,
@@ -204,13 +207,13 @@ def _areas(share: Array) -> Array:
 
 
 def _described(panel: Panel) -> str:
-    bins = panel.bins
+    bins, (says, right) = panel.bins, panel.words
     gap = bins.mean_confidence - bins.mean_accuracy
     notes = f" ({', '.join(panel.notes)})" if panel.notes else ""
     side = "above" if gap > 0 else "below"
     return (
-        f"{panel.title}{notes}: accuracy {100 * bins.mean_accuracy:.1f} %, "
-        f"mean confidence {100 * bins.mean_confidence:.1f} %, "
+        f"{panel.title}{notes}: {right} {100 * bins.mean_accuracy:.1f} %, "
+        f"mean {says} {100 * bins.mean_confidence:.1f} %, "
         f"{abs(gap) * 100:.1f} points {side} it."
     )
 

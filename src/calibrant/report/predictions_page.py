@@ -27,7 +27,6 @@ from calibrant.training.files import write_text
 #: Classes of a file that the page lists, those furthest off.
 _LISTED = 1000
 _SHORT = {"classwise_ece": "class-wise %", "smooth_ece": "smooth %"}
-_POINTS = Measure("points", 100.0, 2)
 _SHARE = Measure("share", 100.0, 2)
 
 
@@ -170,6 +169,7 @@ def _diagram(found: Judgement, name: str) -> Drawing:
             f"probability of {called(facts)}",
             pool([found.class_reliability]),
             (f"error {percent(facts.error)}", f"by chance below {percent(facts.limit)}"),
+            ("probability", "frequency"),
         ),
     ]
     return diagrams(
@@ -194,7 +194,6 @@ def _table(
     rows = []
     for each, name, anchor in zip_longest(found, names, anchors):
         cells = [_cell(each.estimates[metric], measure) for metric, measure in MEASURES.items()]
-        cells.append(_cell(each.gap, _POINTS))
         for test in each.tests.values():
             cells.append(_plain(f"{test.p_value:.2g}", test.p_value, first=test is each.tests["ece"]))
         rows.append(
@@ -215,12 +214,11 @@ def _table(
         for metric, measure in MEASURES.items()
     ]
     groups += [
-        {"label": "conf. − acc.", "better": "", "stages": ["points"]},
         {"label": "p if calibrated", "better": "", "stages": ["ECE", "class-wise"]},
     ]
     note = (
-        "Under each value its 95 % interval. Class-wise and smooth: ECE. Conf. − acc.: mean confidence less "
-        "accuracy. p: how probable errors as large are if the model is calibrated. The headings sort."
+        "Under each value its 95 % interval. Class-wise and smooth: ECE. p: how probable errors as large are "
+        "if the model is calibrated. The headings sort."
     )
     return {"of": "Predictions", "groups": groups, "rows": rows, "temperatures": False, "note": note}
 
