@@ -12,8 +12,8 @@ from calibrant.training.recipe import MixConfig
 class Mixer:
     """Mixes each batch with a permutation of itself, by one share a batch; in several processes, each its part.
 
-    The published code of MiSLAS draws the shares from NumPy's global generator, which chose the long tail before;
-    here they come from the seed and the epoch, so that a resumed run repeats them.
+    The published code of MiSLAS draws the shares from NumPy's global generator, after the long tail; here they
+    come from the seed and the epoch, so that a resumed run repeats them.
 
     Args:
         config: how; not "none".
