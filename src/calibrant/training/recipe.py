@@ -15,8 +15,8 @@ class DataConfig:
         name: name of the data set; `calibrant list data` shows all.
         root: folder that holds the data sets on disk.
         download: fetch the data set through torchvision when it is missing.
-        train: number of training images that are kept; null for all.
-        val: number of images held out for validation; null for the data set's own number.
+        train: number of training samples that are kept; null for all.
+        val: number of samples held out for validation; null for the data set's own number.
         workers: processes that read images ahead, of the data sets that are read from disk image by image.
         imbalance: images of the largest class over those of the smallest, of the long-tailed sets; null for
             the data set's own number.
@@ -133,17 +133,17 @@ class MixConfig:
 
 @dataclass
 class SamplerConfig:
-    """Which images an epoch visits.
+    """Which samples an epoch visits.
 
     Args:
-        name: "shuffle", each image once; "class_balanced", the classes in turn, `per_class` images of each at a
+        name: "shuffle", each sample once; "class_balanced", the classes in turn, `per_class` samples of each at a
             time; "inverse_frequency" and "effective_number", draws with replacement in which an image weighs
             one over its class's number of images, plain or effective; "bilateral", of each step two
             batches, one of a shuffle and one in which a rarer class comes more often, for a bilateral-branch
             network.
         per_class: of "class_balanced".
         beta: of "effective_number".
-        extra_batches: batches of an epoch beyond those of one pass over the training images; the second stage
+        extra_batches: batches of an epoch beyond those of one pass over the training samples; the second stage
             of the code of MiSLAS has one.
     """
 
@@ -161,13 +161,13 @@ class StageConfig:
         loss: what is minimised.
         optimizer: how the weights are moved.
         schedule: how the learning rate changes.
-        sampler: which images an epoch visits.
+        sampler: which samples an epoch visits.
         mix: whether images are mixed in pairs.
         reweight_from: 0-based epoch from which the loss weighs the classes by their effective numbers of
-            images ("deferred re-weighting", DRW); null for never.
+            samples ("deferred re-weighting", DRW); null for never.
         reweight_beta: beta of those numbers.
         epochs: passes over the training data.
-        batch_size: images a step.
+        batch_size: samples a step.
         drop_last: leave out the last, incomplete batch of an epoch.
         augment: use the data set's training augmentation.
         clip: largest norm of the gradient, over all parameters; null for no limit.
@@ -237,7 +237,7 @@ class TrainerConfig:
         compile: compile the network with `torch.compile`: a minute at the start, faster steps.
         threads: threads of PyTorch on the CPU; null for PyTorch's own choice.
         checkpoint_every: epochs from one checkpoint to the next.
-        eval_batch_size: images a step in validation and test.
+        eval_batch_size: samples a step in validation and test.
     """
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
@@ -260,9 +260,9 @@ class Recipe:
         model: the network.
         train: the training stage, or the first of two.
         decouple: the second stage, of the methods that have one.
-        posthoc: calibrators that are fitted on validation after training, where there are validation images.
+        posthoc: calibrators that are fitted on validation after training, where there are validation samples.
         trainer: on what it runs.
-        seed: seed of the initial weights, of the order of the images and of everything else that is random.
+        seed: seed of the initial weights, of the order of the samples and of everything else that is random.
         losses: the options that each loss takes on these data; a stage's `loss.args` go before them.
             `calibrant compare` runs these losses, in this order, when none are named.
         seeds: the seeds that `calibrant compare` runs when none are named.
