@@ -136,7 +136,7 @@ class SamplerConfig:
     """Which samples an epoch visits.
 
     Args:
-        name: "shuffle", each sample once; "class_balanced", the classes in turn, `per_class` samples of each at a
+        name: "shuffle", each sample once; "class_balanced", the classes in turn, `per_class` of each at a
             time; "inverse_frequency" and "effective_number", draws with replacement in which an image weighs
             one over its class's number of images, plain or effective; "bilateral", of each step two
             batches, one of a shuffle and one in which a rarer class comes more often, for a bilateral-branch
