@@ -26,6 +26,12 @@ def _metrics() -> Listing:
     return [(name, METRICS.summary(name)) for name in METRICS.names()]
 
 
+def _calibrators() -> Listing:
+    from calibrant.posthoc import CALIBRATORS
+
+    return [(name, CALIBRATORS.summary(name)) for name in CALIBRATORS.names()]
+
+
 def _recipes() -> Listing:
     from calibrant.training.recipe_files import list_recipes, summary
 
@@ -48,6 +54,7 @@ def _models() -> Listing:
 LISTINGS: dict[str, Callable[[], Listing]] = {
     "losses": _losses,
     "metrics": _metrics,
+    "calibrators": _calibrators,
     "recipes": _recipes,
     "data": _data,
     "models": _models,

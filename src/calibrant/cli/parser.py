@@ -17,7 +17,7 @@ from calibrant.training.recipe_files import one_line
 Options = dict[str, Any]
 #: A command returns the status with which the process ends, None for 0.
 Command = Callable[[Options], int | None]
-KINDS = ("losses", "metrics", "recipes", "data", "models")
+KINDS = ("losses", "metrics", "calibrators", "recipes", "data", "models")
 
 
 class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -52,6 +52,8 @@ def _build() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "run": (_run(), "train one recipe"),
         "compare": (_compare(), "train a recipe with several losses and seeds, and tabulate"),
         "evaluate": (_evaluate(), "judge predictions that anything made: can they be trusted?"),
+        "calibrate": (_calibrate(), "mend the confidences of predictions, and see what that changes"),
+        "apply": (_apply(), "mend other predictions of the same model"),
         "report": (_report(), "write the HTML page of finished runs"),
         "list": (_list(), "show what there is, by name"),
     }
@@ -122,16 +124,7 @@ def _evaluate() -> ArgumentParser:
         "calibrant evaluate predictions.csv --out report.html --fail-above ece=0.05",
     )
     parser.add_argument("predictions", type=str, nargs="+", help="files or folders of predictions")
-    parser.add_argument(
-        "--inputs", type=str, choices=["logits", "probs"], help="what the values are, where no name says it"
-    )
-    parser.add_argument(
-        "--columns", type=str, nargs="+", help="names of the columns, or of the one array, of the values"
-    )
-    parser.add_argument(
-        "--label", type=str, help="name of the column or array of the labels; npy, maps: their file or folder"
-    )
-    parser.add_argument("--ignore-index", type=int, nargs="+", help="labels that count nowhere, such as 255")
+    _add_reading(parser)
     parser.add_argument("--bins", type=int, default=15, help="number of bins")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--out", type=str, help="also write a self-contained HTML page")
@@ -142,6 +135,60 @@ def _evaluate() -> ArgumentParser:
         metavar="METRIC=NUMBER",
         help="exit with status 1 where a metric is larger, such as ece=0.05; may be given several times",
     )
+    return parser
+
+
+def _add_reading(parser: ArgumentParser) -> None:
+    """Add what says how files of predictions are read."""
+    parser.add_argument(
+        "--inputs", type=str, choices=["logits", "probs"], help="what the values are, where no name says it"
+    )
+    parser.add_argument(
+        "--columns", type=str, nargs="+", help="names of the columns, or of the one array, of the values"
+    )
+    parser.add_argument(
+        "--label", type=str, help="name of the column or array of the labels; npy, maps: their file or folder"
+    )
+    parser.add_argument("--ignore-index", type=int, nargs="+", help="labels that count nowhere, such as 255")
+
+
+def _calibrate() -> ArgumentParser:
+    parser = _command(
+        "Fit a calibrator to held-out predictions, such as those of validation, and show every metric before "
+        "and after: on a test file, or by cross-validation. Files are read as evaluate reads them; the values "
+        "of probabilities are taken as logits by their logarithm. auto chooses the method by cross-validated "
+        "NLL, no calibration included. Labels that do not count neither fit nor are judged.",
+        "calibrant calibrate PREDICTIONS [--method NAME] [--out FILE] [--test PREDICTIONS]",
+        "calibrant calibrate val.npz --method temperature --test test.npz --out calibrator.safetensors",
+    )
+    parser.add_argument("predictions", type=str, help="file or folder of predictions to fit to")
+    parser.add_argument(
+        "--method",
+        type=str,
+        default="auto",
+        help="calibrator (calibrant list calibrators), as NAME or NAME:OPTION=VALUE,…",
+    )
+    parser.add_argument("--test", type=str, help="predictions to judge; by default those fitted to, in folds")
+    parser.add_argument("--out", type=str, help="write the calibrator there (safetensors)")
+    parser.add_argument(
+        "--class-counts", type=int, nargs="+", help="training samples of each class, for methods of long tails"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    _add_reading(parser)
+    return parser
+
+
+def _apply() -> ArgumentParser:
+    parser = _command(
+        "Mend predictions by a calibrator that calibrate wrote. The result holds logits where the file holds "
+        "logits, and probabilities where it holds these.",
+        "calibrant apply CALIBRATOR PREDICTIONS --out FILE",
+        "calibrant apply calibrator.safetensors test.npz --out calibrated.npz",
+    )
+    parser.add_argument("calibrator", type=str, help="file that calibrate wrote")
+    parser.add_argument("predictions", type=str, help="file or folder of predictions")
+    parser.add_argument("--out", type=str, required=True, help="file to write: .npz or .safetensors")
+    _add_reading(parser)
     return parser
 
 

@@ -113,6 +113,10 @@ class AutoCalibration(Calibrator):
         result: Tensor = self.calibrator(logits)
         return result
 
+    def build(self) -> Calibrator:
+        """Return a calibrator like the choice, not fitted."""
+        return _build(self.chosen_, None, **self.calibrator.arguments())
+
     def table(self) -> str:
         """Return, as text, each candidate with its mean NLL and that of each fold, the lowest first."""
         width = max(len(name) for name in (*self.scores_, *self.excluded_, "method"))

@@ -1,5 +1,6 @@
 """Calibrators by name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from calibrant.posthoc.base import Calibrator
@@ -9,12 +10,15 @@ CALIBRATORS: Registry[Calibrator] = Registry("calibrator", "calibrant.calibrator
 register = CALIBRATORS.register
 
 
-def create(name: str, *, num_classes: int | None = None, **options: Any) -> Calibrator:
+def create(
+    name: str, *, num_classes: int | None = None, class_counts: Sequence[int] | None = None, **options: Any
+) -> Calibrator:
     """Build a calibrator by its name.
 
     Args:
         name: one of `list_calibrators()`.
-        num_classes: number of classes C; passed on to the calibrators that need it.
+        num_classes: number of classes C; passed on to the calibrators that take it.
+        class_counts: training samples of each class; passed on to the calibrators that take it.
         **options: the calibrator's own arguments.
 
     Raises:
@@ -24,7 +28,7 @@ def create(name: str, *, num_classes: int | None = None, **options: Any) -> Cali
         >>> create("temperature")
         TemperatureScaling(temperature=1)
     """
-    return CALIBRATORS.create(name, {"num_classes": num_classes}, **options)
+    return CALIBRATORS.create(name, {"num_classes": num_classes, "class_counts": class_counts}, **options)
 
 
 def list_calibrators() -> list[str]:

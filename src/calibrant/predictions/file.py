@@ -82,11 +82,16 @@ class PredictionFile(ABC):
             InputError: values that cannot be logits or probabilities, labels that are no class, no rows, and
                 files that are damaged; the sentence says where.
         """
+        for batch, _ in self.checked_pieces():
+            yield batch
+
+    def checked_pieces(self) -> Iterator[tuple[Batch, Place]]:
+        """Yield what `batches` yields, each with what says where a row of it stands."""
         seen = 0
         for batch, place in self._pieces():
             self._check(batch, place)
             seen += len(batch.values)
-            yield batch
+            yield batch, place
         if not seen:
             raise InputError(f"{self.path} holds no predictions: there is no row in it.")
 
