@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 
 from calibrant.errors import InputError
-from calibrant.metrics import evaluate, paired_test
+from calibrant.metrics import State, evaluate, paired_test
 from calibrant.metrics.functional import brier_decomposition, signed_ce
+from calibrant.metrics.rows import checked
 from calibrant.predictions import open_predictions
-from calibrant.predictions.groups import PAIRED
+from calibrant.predictions.groups import PAIRED, GroupSums
 from calibrant.predictions.judgement import Judgement, compare, judge
 from calibrant.predictions.words import statements, verdict, worst_bin, worst_classes
 from tests.predictions.conftest import Said
@@ -202,3 +203,20 @@ def test_one_class_and_no_label_are_refused(cancer: Said, tmp_path: Path) -> Non
         judged(path)
     with pytest.raises(InputError, match=r"No label of .*a\.npz counts"):
         judged(path, ignore_index=0)
+
+
+def test_residuals_by_group_are_those_of_each_class() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(30, 4, 7, generator=generator).mul(2).softmax(1)
+    target = torch.randint(-1, 4, (30, 7), generator=generator)
+    groups = GroupSums(4, 6, maps=True)
+    for start in range(0, 30, 11):
+        part = slice(start, start + 11)
+        groups.add(checked(values[part], target[part], inputs="probs", ignore_index=-1))
+    for image in range(30):
+        state = State({"class", "top"}, 4, 6)
+        state.update(values[image : image + 1], target[image : image + 1], inputs="probs", ignore_index=-1)
+        bins, top = state.class_bins(), state.bins()
+        assert torch.allclose(groups["class_residual"][image], bins.confidence - bins.correct, atol=1e-6)
+        assert torch.allclose(groups["top_residual"][image], top.confidence - top.correct)
+        assert int(groups["rows"][image]) == bins.total

@@ -75,10 +75,22 @@ class GroupSums:
             cell = _GRID.index(piece.confidence)
             for name, values in (("count", scores["rows"]), ("correct", correct), ("confidence", confidence)):
                 self._add(f"cell_{name}", group, cell, values)
-        for k in range(self.classes):
-            probs = piece.counted(piece.probs[:, k]).contiguous()
-            index = bin_index(probs, self.n_bins, rule) + k * self.n_bins
-            self._add("class_residual", group, index, probs.double() - (piece.labels == k).double())
+        self._add_classes(piece, own, group)
+
+    def _add_classes(self, piece: Piece, own: Tensor, group: Tensor) -> None:
+        """Add the residuals of each class: the few probabilities above the first bin, then what is left."""
+        rule = convention("calibrant")
+        probs = piece.probs
+        if piece.valid is not None:
+            probs = probs.masked_fill(~piece.valid.unsqueeze(1), 0.0)
+        row, k, pixel = (probs > 0.9 / self.n_bins).nonzero(as_tuple=True)
+        high = probs[row, k, pixel]
+        place = k * self.n_bins + bin_index(high, self.n_bins, rule)
+        self._add("class_residual", own[row, 0], place, high.double())
+        self._add("class_residual", own[row, 0], k * self.n_bins, -high.double())
+        self._sums["class_residual"][:, :, 0].index_add_(0, own[:, 0], probs.sum(2, dtype=torch.float64))
+        place = piece.labels * self.n_bins + bin_index(piece.at_label, self.n_bins, rule)
+        self._add("class_residual", group, place, -torch.ones(len(place), dtype=torch.float64))
 
     def _add(self, name: str, group: Tensor, index: Tensor, values: Tensor) -> None:
         flat = self._sums[name].view(-1)
