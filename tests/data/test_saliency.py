@@ -9,8 +9,8 @@ from PIL import Image
 
 from calibrant import data
 from calibrant.data import DenseData, Loading, MapSet, read_folder
-from calibrant.data.map_set import Augmented, Pair
 from calibrant.data.map_transforms import Draws
+from calibrant.data.pair_set import Augmented, Pair
 from calibrant.errors import InputError
 
 

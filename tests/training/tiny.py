@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from calibrant.data import DenseTask, ImageTask, MapSet
 from calibrant.data.image_set import divide
-from calibrant.data.map_set import Pair
+from calibrant.data.pair_set import Pair
 from calibrant.data.registry import DATASETS
 from calibrant.models import Network
 from calibrant.models.dense import DENSE_MODELS

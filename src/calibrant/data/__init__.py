@@ -6,8 +6,9 @@ from calibrant.data.digits import digits
 from calibrant.data.image_set import ImageBatch, ImageSet, ImageTask
 from calibrant.data.loading import Loading
 from calibrant.data.longtail import cifar10_lt, cifar100_lt
-from calibrant.data.map_set import MapBatch, MapSet, read_folder
+from calibrant.data.map_set import MapSet, read_folder
 from calibrant.data.module import ImageData
+from calibrant.data.pair_set import MapBatch, PairSet
 from calibrant.data.registry import create, list_data, register
 from calibrant.data.saliency import duts, saliency
 from calibrant.data.text import newsgroups, text_table
@@ -28,6 +29,7 @@ __all__ = [
     "Loading",
     "MapBatch",
     "MapSet",
+    "PairSet",
     "TextBatch",
     "TextData",
     "TextSet",

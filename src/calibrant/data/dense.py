@@ -10,8 +10,9 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from calibrant.data.loading import Loading, TaskData
-from calibrant.data.map_set import Augmented, MapBatch, MapSet
+from calibrant.data.map_set import MapSet
 from calibrant.data.order import BatchOrder, Share
+from calibrant.data.pair_set import Augmented, MapBatch
 from calibrant.errors import InputError
 
 

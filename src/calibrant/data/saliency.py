@@ -3,13 +3,9 @@
 from pathlib import Path
 
 from calibrant.data.dense import DenseTask
-from calibrant.data.image_set import shuffled
 from calibrant.data.map_set import MapSet, read_folder
+from calibrant.data.pair_set import held_out, some
 from calibrant.data.registry import register
-from calibrant.errors import InputError
-
-#: What part of the training images is held out where nothing says which.
-HELD_OUT = 0.1
 
 
 @register("saliency")
@@ -57,24 +53,24 @@ def saliency(
 
     training = read(train_folder, train_list)
     if val_list is not None:
-        validation = _some(read(train_folder, val_list), val, split_seed, "val")
+        validation = some(read(train_folder, val_list), val, split_seed, "val")
         taken = set(validation.names)
         training = training.subset(i for i, name in enumerate(training.names) if name not in taken)
         held = f"{len(validation):,} training images of {val_list} are the validation images"
     elif (root / val_folder).is_dir():
-        validation = _some(read(val_folder), val, split_seed, "val")
+        validation = some(read(val_folder), val, split_seed, "val")
         held = "training, validation and test images come from folders of their own"
     else:
-        training, validation = _held_out(training, val, split_seed)
+        training, validation = held_out(training, val, split_seed)
         held = f"{len(validation):,} of the training images are held out for validation"
     return DenseTask(
-        train=_some(training, train, split_seed, "train"),
+        train=some(training, train, split_seed, "train"),
         val=validation,
-        test=_some(read(test_folder, test_list), test, split_seed, "test"),
+        test=some(read(test_folder, test_list), test, split_seed, "test"),
         ood=(
             {}
             if ood_folder is None
-            else {Path(ood_folder).name: _some(read(ood_folder, black=True), ood, split_seed, "ood")}
+            else {Path(ood_folder).name: some(read(ood_folder, black=True), ood, split_seed, "ood")}
         ),
         note=held,
     )
@@ -130,21 +126,3 @@ def duts(
         binarise=binarise,
     )
     return task
-
-
-def _some(images: MapSet, count: int | None, seed: int, which: str) -> MapSet:
-    """Keep so many images of a seeded shuffle, in the order of their names."""
-    if count is None:
-        return images
-    if not 1 <= count <= len(images):
-        raise InputError(f"data.{which} asks for {count:,} images of {len(images):,}.")
-    return images.subset(sorted(shuffled(len(images), seed)[:count].tolist()))
-
-
-def _held_out(images: MapSet, count: int | None, seed: int) -> tuple[MapSet, MapSet]:
-    """Divide a seeded shuffle into what trains and what is held out, each in the order of the names."""
-    count = max(round(HELD_OUT * len(images)), 1) if count is None else count
-    if not 1 <= count < len(images):
-        raise InputError(f"data.val asks to hold out {count:,} of {len(images):,} training images.")
-    order = shuffled(len(images), seed).tolist()
-    return images.subset(sorted(order[count:])), images.subset(sorted(order[:count]))

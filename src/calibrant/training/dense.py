@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from calibrant.data import DenseData
-from calibrant.data.map_set import MapBatch, MapSet
+from calibrant.data.map_set import MapSet
 from calibrant.data.map_transforms import saliency_map_from_logits
+from calibrant.data.pair_set import MapBatch
 from calibrant.metrics.map_scores import MapScores
 from calibrant.training.files import replacing
 from calibrant.training.judging import fitted_temperature, in_json
