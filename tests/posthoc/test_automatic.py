@@ -98,7 +98,8 @@ def test_wrong_options_are_refused(options: dict[str, object], said: str) -> Non
 @pytest.mark.parametrize("name", [n for n in list_calibrators() if n != "auto"])
 def test_a_file_restores_every_calibrator(name: str, tmp_path: Path) -> None:
     logits, target = drawn(torch.tensor([0.3, 1.0, 2.0]), n=200)
-    fitted = create(name, num_classes=3).fit(logits, target)
+    options = {"steps": 2} if name == "local_temperature" else {}
+    fitted = create(name, num_classes=3, **options).fit(logits, target)
     saved = save_calibrator(fitted, tmp_path / "deep" / "c.safetensors", ["a", "b", "c"])
     restored = load_calibrator(saved)
     assert torch.equal(restored.calibrator(logits), fitted(logits))

@@ -18,7 +18,10 @@ from calibrant.posthoc import (
 from calibrant.testing import check_calibrator
 
 #: What keeps a battery short.
-OPTIONS: dict[str, dict[str, Any]] = {"auto": {"candidates": ["temperature", "histogram"], "folds": 2}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "auto": {"candidates": ["temperature", "histogram"], "folds": 2},
+    "local_temperature": {"hidden": 4, "steps": 3},
+}
 
 
 @pytest.mark.parametrize("name", list_calibrators())

@@ -4,8 +4,10 @@ from calibrant.posthoc.affine import DirichletCalibration, MatrixScaling, Vector
 from calibrant.posthoc.automatic import AutoCalibration, cross_validated
 from calibrant.posthoc.base import Calibrator, ConvergenceWarning, RowCalibrator
 from calibrant.posthoc.binning import HistogramBinning, IsotonicCalibration, ScalingBinning
+from calibrant.posthoc.class_temperature import ClassTemperatureScaling
 from calibrant.posthoc.ensemble import EnsembleTemperatureScaling
 from calibrant.posthoc.files import SavedCalibrator, load_calibrator, save_calibrator
+from calibrant.posthoc.local import LocalTemperatureScaling
 from calibrant.posthoc.one_vs_rest import BetaCalibration, OneVsRest, PlattScaling
 from calibrant.posthoc.registry import CALIBRATORS, create, list_calibrators, register
 from calibrant.posthoc.spline import SplineCalibration
@@ -16,11 +18,13 @@ __all__ = [
     "AutoCalibration",
     "BetaCalibration",
     "Calibrator",
+    "ClassTemperatureScaling",
     "ConvergenceWarning",
     "DirichletCalibration",
     "EnsembleTemperatureScaling",
     "HistogramBinning",
     "IsotonicCalibration",
+    "LocalTemperatureScaling",
     "MatrixScaling",
     "OneVsRest",
     "PlattScaling",
