@@ -187,3 +187,32 @@ def test_what_does_not_exist_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(InputError, match="pip install segmentation-models-pytorch"):
         create_dense("smp:Unet/resnet18")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "build", "part"),
+    [
+        (
+            "smp:Unet/mobilenet_v2",
+            "encoder_weights",
+            torchvision.models.mobilenet_v2,
+            "net.encoder.features.3.",
+        ),
+        ("torchvision:fcn_resnet50", "weights_backbone", torchvision.models.resnet50, "net.backbone.layer2."),
+    ],
+)
+def test_a_backbone_takes_the_weights_of_a_classifier_from_a_file(tmp_path, name, key, build, part):
+    classifier = build(weights=None)
+    state = {k: v for k, v in classifier.state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "weights.pt")
+    net = create_dense(name, **{key: str(tmp_path / "weights.pt")})
+    inside = part.split(".", 2)[2]
+    taken = {k.removeprefix(part): v for k, v in net.state_dict().items() if k.startswith(part)}
+    given = {k.removeprefix(inside): v for k, v in state.items() if k.startswith(inside)}
+    assert given
+    assert all(torch.equal(taken[k], v) for k, v in given.items())
+
+    del state[next(k for k in state if k.startswith(inside))]
+    torch.save(state, tmp_path / "damaged.pth")
+    with pytest.raises(InputError, match=r"The weights in .*damaged.pth do not fit: Missing key"):
+        create_dense(name, **{key: str(tmp_path / "damaged.pth")})

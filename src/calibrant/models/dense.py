@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from calibrant.errors import InputError
+from calibrant.models.weights import ENDINGS, load_backbone
 from calibrant.registry import Registry
 
 DENSE_MODELS: Registry[nn.Module] = Registry("dense model", "calibrant.dense_models")
@@ -25,7 +26,9 @@ def create_dense(name: str, *, num_classes: int = 1, in_channels: int = 3, **opt
         name: one of `list_dense_models()`, `torchvision:fcn_resnet50`, `smp:Unet/resnet18`, `onnx:u2netp.onnx`.
         num_classes: K, outputs a pixel; 1 for a binary map.
         in_channels: channels of an image; torchvision's and ONNX networks have their own number.
-        **options: the network's own arguments. Without any, nothing is downloaded.
+        **options: the network's own arguments. Without any, nothing is downloaded. `weights_backbone` of a
+            network of torchvision and `encoder_weights` of smp may also be a file, `*.pt` or `*.pth`: the state
+            dict of a classifier of images.
 
     Raises:
         InputError: no such network, an option that it does not take, or a package that is not installed.
@@ -100,10 +103,13 @@ def _from_torchvision(name: str, num_classes: int, in_channels: int, options: di
             raise InputError(
                 f"torchvision's {name!r} has no option {option!r}; it takes {', '.join(accepted)}."
             )
+    file = _file(options, "weights_backbone")
     try:
-        net = build(**{"weights_backbone": None, "num_classes": num_classes} | options)
+        net = build(**{"num_classes": num_classes, "weights_backbone": None} | options)
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"torchvision's {name!r} cannot be built: {error}.") from None
+    if file:
+        load_backbone(net.backbone, file)
     return _Output(net)
 
 
@@ -115,6 +121,7 @@ def _from_smp(name: str, num_classes: int, in_channels: int, options: dict[str, 
             f"The network 'smp:{name}' needs a package: pip install segmentation-models-pytorch."
         ) from None
     architecture, _, encoder = name.partition("/")
+    file = _file(options, "encoder_weights")
     settings = {"encoder_weights": None, "in_channels": in_channels, "classes": num_classes} | options
     if encoder:
         settings["encoder_name"] = encoder
@@ -123,7 +130,14 @@ def _from_smp(name: str, num_classes: int, in_channels: int, options: dict[str, 
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error.args[0]) if error.args else str(error)
         raise InputError(f"segmentation_models_pytorch cannot build {name!r}: {reason.rstrip('.')}.") from None
+    if file:
+        load_backbone(net.encoder, file)
     return _Divisible(net, int(getattr(net.encoder, "output_stride", 32)), f"smp:{name}")
+
+
+def _file(options: dict[str, Any], key: str) -> str | None:
+    """Take the path of a file out of the options; None where they name weights otherwise, or none."""
+    return options.pop(key) if str(options.get(key)).endswith(ENDINGS) else None
 
 
 def _from_onnx(path: str, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:

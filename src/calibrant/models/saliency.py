@@ -1,6 +1,5 @@
 """The saliency network of ASLP: a ResNet-50 encoder, and a decoder of dilated sums and residual fusions."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from calibrant.errors import InputError
 from calibrant.models.dense import check_sides, register
+from calibrant.models.weights import load_state, read_state
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: What the Keras weights expect to have been subtracted from 0 … 255, in the order red, green, blue.
@@ -142,7 +142,7 @@ class SaliencyNet(nn.Module):
             nn.Conv2d(32, num_classes, 1),
         )
         if weights is not None:
-            _load(self, ours(read_state(weights)), weights)
+            load_state(self, ours(read_state(weights)), weights)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
@@ -205,29 +205,6 @@ def ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict, out of a checkpoint if it lies in one; raises `InputError` when that fails."""
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise InputError(f"There is no file {path}: give the path of a state dict saved by torch.save.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError):
-        raise InputError(f"{path} cannot be read as a state dict saved by torch.save.") from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} does not hold a state dict: names and tensors.")
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _load(module: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
-        raise InputError(f"The weights in {path} do not fit: {reason[:200]}") from None
-
-
 def _encoder(pretrained: bool | str | Path, form: Form) -> ResNet:
     if form not in ("torchvision", "keras"):
         raise InputError(f"form must be 'torchvision' or 'keras', not {form!r}.")
@@ -241,7 +218,7 @@ def _encoder(pretrained: bool | str | Path, form: Form) -> ResNet:
         ) from None
     if not isinstance(pretrained, bool):
         state = {"fc.weight": net.fc.weight, "fc.bias": net.fc.bias} | read_state(pretrained)
-        _load(net, state, pretrained)
+        load_state(net, state, pretrained)
         if form == "keras":
             _adopt_keras(net)
     net.avgpool = net.fc = nn.Identity()
