@@ -49,7 +49,7 @@ def test_a_mistake_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, argum
     assert said in err
 
 
-@pytest.mark.parametrize("command", ["run", "compare", "calibrate", "apply", "report", "list"])
+@pytest.mark.parametrize("command", ["run", "compare", "evaluate", "calibrate", "apply", "report", "list"])
 def test_help_ends_with_an_example(capsys, command):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

@@ -1,6 +1,8 @@
 """`calibrant evaluate`, in this process: what it prints and returns, and one sentence for each bad file."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -289,7 +291,7 @@ def test_a_wrong_flag_is_one_sentence_and_status_2(capsys, flags: list[str], sai
 
 def test_a_missing_pyarrow_is_one_sentence(capsys, tmp_path: Path, monkeypatch) -> None:
     path = parquet_of(tmp_path, prob=[0.1, 0.2], y=[0, 1])
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     status, _, err = say(capsys, path)
     assert status == 2
     assert err == f"calibrant: Reading {path} needs pyarrow; pip install pyarrow brings it.\n"
@@ -307,3 +309,18 @@ def test_flags_choose_names_and_labels_that_do_not_count(capsys, cancer: Said, t
     assert (found["rows"], found["classes"]) == (len(target) - 40, 2)
     expected = evaluate(torch.tensor(cancer.probs[40:]), torch.tensor(target[40:]), inputs="probs")
     assert found["ece"]["value"] == pytest.approx(expected["ece"].value)
+
+
+def test_neither_trainer_nor_plots_are_loaded(cancer: Said, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", logits=cancer.logits, y=cancer.target)
+    code = f"""
+import sys
+from calibrant.cli import main
+assert main(["evaluate", {str(tmp_path / "a.npz")!r}, "--json"]) == 0
+loaded = {{name.partition(".")[0] for name in sys.modules}}
+heavy = {{"lightning", "torchvision", "timm", "sklearn", "matplotlib", "jinja2", "scipy", "pyarrow", "PIL"}}
+print(sorted(loaded & heavy), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["rows"] == len(cancer.target)
+    assert done.stderr == "[]\n"

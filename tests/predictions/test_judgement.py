@@ -143,7 +143,7 @@ def test_files_of_other_samples_are_not_compared(cancer: Said, tmp_path: Path) -
 
 def test_rows_that_do_not_count_change_nothing(cancer: Said, tmp_path: Path) -> None:
     rows = len(cancer.target)
-    probs = np.concatenate([cancer.probs, np.full((9, 2), 7.0)])
+    probs = np.concatenate([cancer.probs, np.full((9, 2), np.nan)])
     target = np.concatenate([cancer.target, np.full(9, 255)])
     found = judged(written(tmp_path / "a.npz", probs, target), ignore_index=255)
     plain = judged(written(tmp_path / "b.npz", cancer.probs, cancer.target))

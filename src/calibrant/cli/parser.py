@@ -141,7 +141,7 @@ def _evaluate() -> ArgumentParser:
 def _add_reading(parser: ArgumentParser) -> None:
     """Add what says how files of predictions are read."""
     parser.add_argument(
-        "--inputs", type=str, choices=["logits", "probs"], help="what the values are, where no name says it"
+        "--inputs", choices=["logits", "probs"], help="what the values are, where no name says it"
     )
     parser.add_argument(
         "--columns", type=str, nargs="+", help="names of the columns, or of the one array, of the values"

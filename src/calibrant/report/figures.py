@@ -179,15 +179,18 @@ def _histogram(axes: Axes, panel: Panel) -> None:
     gap = bins.mean_confidence - bins.mean_accuracy
     axes.axvline(bins.mean_accuracy, color=INK, linewidth=1.2)
     axes.axvline(bins.mean_confidence, color=OVER if gap > 0 else UNDER, linewidth=1.2, linestyle=(0, (3, 1.5)))
+    # Where most predictions, and both lines, lie on the left, the words stand on the right.
+    left = max(bins.mean_confidence, bins.mean_accuracy) >= 0.4
     for height, word, value, colour in (
         (0.92, says, bins.mean_confidence, OVER if gap > 0 else UNDER),
         (0.62, right, bins.mean_accuracy, INK),
     ):
         axes.text(
-            0.04,
+            0.04 if left else 0.96,
             height,
             f"{word} {100 * value:.1f} %",
             transform=axes.transAxes,
+            ha="left" if left else "right",
             va="top",
             fontsize=8,
             color=colour,
