@@ -311,14 +311,19 @@ def test_flags_choose_names_and_labels_that_do_not_count(capsys, cancer: Said, t
     assert found["ece"]["value"] == pytest.approx(expected["ece"].value)
 
 
-def test_neither_trainer_nor_plots_are_loaded(cancer: Said, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [False, True])
+def test_a_trainer_is_never_loaded_and_plots_for_the_page_alone(
+    page: bool, cancer: Said, tmp_path: Path
+) -> None:
+    plots = set() if page else {"matplotlib", "jinja2", "PIL"}
+    arguments = [str(tmp_path / "a.npz"), "--json", *(["--out", str(tmp_path / "a.html")] if page else [])]
     np.savez(tmp_path / "a.npz", logits=cancer.logits, y=cancer.target)
     code = f"""
 import sys
 from calibrant.cli import main
-assert main(["evaluate", {str(tmp_path / "a.npz")!r}, "--json"]) == 0
+assert main(["evaluate", *{arguments!r}]) == 0
 loaded = {{name.partition(".")[0] for name in sys.modules}}
-heavy = {{"lightning", "torchvision", "timm", "sklearn", "matplotlib", "jinja2", "scipy", "pyarrow", "PIL"}}
+heavy = {{"lightning", "torchvision", "timm", "sklearn", "pandas", "pyarrow"}} | {plots!r}
 print(sorted(loaded & heavy), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,15 +2,18 @@
 
 import csv
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from PIL.Image import Image
 from PIL.Image import open as open_picture
 
-from calibrant.data import MapSet
 from calibrant.losses.adaptive_perturbation import AdaptiveScBCE
 from calibrant.training.files import replacing
 from calibrant.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    # A page is made without the trainer that data need.
+    from calibrant.data import MapSet
 
 End = Literal["most", "least"]
 #: How many images of each end are kept, and the longer side of their pictures, in pixels.
@@ -34,7 +37,7 @@ class Perturbed:
     label: Image
 
 
-def write_levels(run: RunFolder, loss: AdaptiveScBCE, images: MapSet) -> None:
+def write_levels(run: RunFolder, loss: AdaptiveScBCE, images: "MapSet") -> None:
     """Write the level of each training image, the most perturbed first, and the pictures of both ends."""
     levels = loss.levels_table(images.names)
     position = {name: at for at, name in enumerate(images.names)}
