@@ -5,7 +5,8 @@ from typing import Any
 
 from calibrant.registry import Registry
 
-#: Of functions that return an `ImageTask`; a `DenseTask`, where every pixel has a label; or a `TextTask`.
+#: Of functions that return an `ImageTask`; a `FileImageTask`, whose images stay on disk; a `DenseTask`, where
+#: every pixel has a label; or a `TextTask`.
 DATASETS: Registry[Any] = Registry("data set", "calibrant.data")
 register = DATASETS.register
 

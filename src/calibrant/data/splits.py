@@ -1,6 +1,6 @@
-"""Published divisions into training, validation and test samples, as positions.
+"""Divisions into training, validation and test samples, as positions.
 
-Both use NumPy's legacy generator, each call its own, so that a seed gives the published samples.
+All use NumPy's legacy generator, each call its own, so that a seed gives the published samples.
 """
 
 import numpy as np
@@ -79,3 +79,47 @@ def per_class_tail_split(labels: Tensor, per_class: int, *, seed: int = 1) -> tu
         train.append(positions[:cut])
         val.append(positions[cut:])
     return torch.from_numpy(np.concatenate(train)), torch.from_numpy(np.concatenate(val))
+
+
+def stratified_split(labels: Tensor, count: int, *, seed: int = 1) -> tuple[Tensor, Tensor]:
+    """Return the positions of the rest and of `count` chosen samples, of each class its share.
+
+    The shares are rounded so that they add up to `count`, the largest remainders up; every class keeps at least
+    one sample in the rest. Both parts are in the order of the samples.
+
+    Args:
+        labels: (N,) labels.
+        count: samples that are chosen.
+        seed: seed of the shuffle within each class.
+
+    Raises:
+        InputError: more samples than the classes can give.
+
+    Example:
+        >>> rest, chosen = stratified_split(torch.tensor([0, 0, 0, 0, 1, 1, 2]), 3)
+        >>> rest.tolist(), chosen.tolist()
+        ([0, 1, 5, 6], [2, 3, 4])
+    """
+    sizes = labels.bincount().tolist()
+    room = [max(size - 1, 0) for size in sizes]
+    if not 0 <= count <= sum(room):
+        raise InputError(
+            f"{count:,} of {len(labels):,} samples cannot be set aside with one left of each class: there are "
+            f"{sum(room):,} at most."
+        )
+    if count == 0:
+        return torch.arange(len(labels)), torch.arange(0)
+    shares, remainders = zip(*(divmod(size * count, len(labels)) for size in sizes), strict=True)
+    quota = [min(share, most) for share, most in zip(shares, room, strict=True)]
+    by_remainder = sorted(range(len(sizes)), key=lambda label: -remainders[label])
+    while sum(quota) < count:
+        for label in [label for label in by_remainder if quota[label] < room[label]][: count - sum(quota)]:
+            quota[label] += 1
+    random = np.random.RandomState(seed)
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    by_class = torch.split(labels.argsort(stable=True), sizes)
+    for part, of_class in zip(quota, by_class, strict=True):
+        positions = of_class.numpy()
+        random.shuffle(positions)
+        chosen[torch.from_numpy(positions[:part])] = True
+    return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from calibrant import metrics
-from calibrant.data import ImageTask, TextTask
+from calibrant.data import FileImageTask, ImageTask, TextTask
 from calibrant.posthoc import ConvergenceWarning, TemperatureScaling
 from calibrant.training.run_folder import Predictions, Split
 
@@ -16,7 +16,7 @@ from calibrant.training.run_folder import Predictions, Split
 def judge(
     predictions: Mapping[Split, Predictions],
     calibrators: Sequence[str],
-    task: ImageTask | TextTask | None = None,
+    task: ImageTask | FileImageTask | TextTask | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of each split before and after each calibrator that validation could fit.
 

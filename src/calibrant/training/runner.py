@@ -10,7 +10,16 @@ import torch
 from filelock import FileLock, Timeout
 
 from calibrant import data
-from calibrant.data import Data, DenseData, DenseTask, ImageData, TextData, TextTask
+from calibrant.data import (
+    Data,
+    DenseData,
+    DenseTask,
+    FileImageData,
+    FileImageTask,
+    ImageData,
+    TextData,
+    TextTask,
+)
 from calibrant.errors import InputError
 from calibrant.training.callbacks import Listener
 from calibrant.training.dense import DenseModule, judge_maps
@@ -113,6 +122,8 @@ def read_data(recipe: Recipe) -> Data:
     task = data.create(config.name, **options | config.args)
     if isinstance(task, DenseTask):
         return DenseData(task, workers=config.workers)
+    if isinstance(task, FileImageTask):
+        return FileImageData(task, workers=config.workers)
     return TextData(task) if isinstance(task, TextTask) else ImageData(task)
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from calibrant.data import Data, ImageData, Loading, TextData
+from calibrant.data import Data, LabelledData, Loading
 from calibrant.data.order import BatchOrder
 from calibrant.data.samplers import (
     ClassBalancedOrder,
@@ -127,9 +127,7 @@ def _watches(module: TrainingModule, data: Data) -> bool:
     return module.watched == "test" or len(data.task.val) > 0
 
 
-def predict(
-    module: TrainingModule, data: ImageData | TextData, config: TrainerConfig
-) -> dict[Split, Predictions]:
+def predict(module: TrainingModule, data: LabelledData[Any], config: TrainerConfig) -> dict[Split, Predictions]:
     """Return the predictions on the test samples, and on those of validation where there are any.
 
     One process makes them, so that each sample comes once.

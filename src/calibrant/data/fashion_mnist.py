@@ -1,0 +1,112 @@
+"""Fashion-MNIST from its four files, packed or not."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import FashionMNIST
+
+from calibrant.data.image_set import ImageSet, ImageTask, divide
+from calibrant.data.registry import register
+from calibrant.errors import InputError
+
+FOLDERS = ("FashionMNIST/raw", ".")
+NAMES = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
+_MEAN, _STD = 0.2860, 0.3530
+
+
+@register("fashion_mnist")
+def fashion_mnist(
+    root: Path, download: bool = False, train: int | None = None, val: int = 5000, split_seed: int = 1
+) -> ImageTask:
+    """Fashion-MNIST: 70,000 grey pictures of 28x28 of 10 kinds of clothes, 10,000 of them for the test.
+
+    train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each
+    plain or as .gz, in FashionMNIST/raw or in the folder itself.
+
+    Args:
+        root: where they are looked for.
+        download: fetch them through torchvision when they are not there.
+        train: number of training images kept; None for all that are not held out.
+        val: number of the 60,000 training images held out for validation.
+        split_seed: seed of the shuffle whose first `val` images are held out.
+
+    Xiao, Rasul, Vollgraf: "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
+    2017.
+    """
+    first = "train-images-idx3-ubyte"
+    found = [
+        root / name for name in FOLDERS if any((root / name / (first + end)).is_file() for end in ("", ".gz"))
+    ]
+    if not found and not download:
+        raise InputError(
+            f"Fashion-MNIST was looked for in {root.resolve()}, where FashionMNIST/raw/{first} or {first}, "
+            "plain or as .gz, was expected; set data.root to the folder that holds it, or data.download to "
+            "true."
+        )
+    if not found:
+        FashionMNIST(root, download=True)
+    folder = found[0] if found else root / FOLDERS[0]
+    images, targets = _pair(folder, "train")
+    test_images, test_targets = _pair(folder, "t10k")
+    kept = max(len(images) - val, 0) if train is None else train
+    validation, training = divide(images, targets, [val, kept], split_seed)
+    return ImageTask(
+        training,
+        validation,
+        ImageSet(test_images, test_targets, torch.arange(len(test_images))),
+        class_names=NAMES,
+        mean=[255 * _MEAN],
+        std=[255 * _STD],
+        padding=4,
+        note=f"{val:,} of the {len(images):,} training images are held out for validation",
+    )
+
+
+def _pair(folder: Path, part: str) -> tuple[Tensor, Tensor]:
+    images = read_idx(folder / f"{part}-images-idx3-ubyte", 3).unsqueeze(1)
+    targets = read_idx(folder / f"{part}-labels-idx1-ubyte", 1).long()
+    if len(images) != len(targets) or int(targets.max()) >= len(NAMES):
+        raise InputError(
+            f"The labels of {part} in {folder} do not belong to its images: fetch both files again."
+        )
+    return images, targets
+
+
+def read_idx(path: Path, axes: int) -> Tensor:
+    """Return the bytes of an idx file, or of its .gz, as a uint8 tensor.
+
+    Args:
+        path: of the plain file.
+        axes: number of axes that it must have.
+
+    Raises:
+        InputError: neither file is there, or it is damaged.
+    """
+    packed = path.with_name(path.name + ".gz")
+    if not path.is_file() and not packed.is_file():
+        raise InputError(f"{path.parent} lacks {path.name}, which may also be {packed.name}.")
+    try:
+        raw = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{packed} cannot be unpacked ({error}): fetch it again.") from None
+    start = 4 + 4 * axes
+    # Two zeros, the code of unsigned bytes, the number of axes, and their lengths.
+    shape = np.frombuffer(raw[4:start], ">u4").tolist() if raw[:4] == bytes([0, 0, 8, axes]) else []
+    if len(shape) != axes or len(raw) - start != np.prod(shape) or not len(raw) > start:
+        raise InputError(f"{path} is no whole idx file of bytes with {axes} axes: fetch it again.")
+    return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy())

@@ -1,0 +1,103 @@
+"""Quick, Draw!: drawings of 345 things, as many of each, and with a long tail."""
+
+import zipfile
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calibrant.data.folders import find_folder
+from calibrant.data.image_set import ImageSet, ImageTask
+from calibrant.data.longtail import Tail, long_tailed
+from calibrant.data.registry import register
+from calibrant.data.splits import stratified_split
+from calibrant.errors import InputError
+
+FILE = "quickdraw345.npz"
+ARRAYS = ("x_train", "y_train", "x_test", "y_test", "classes")
+#: Training drawings of each class that validate.
+PER_CLASS = 10
+
+
+@register("quickdraw")
+def quickdraw(root: Path, train: int | None = None, val: int | None = None, split_seed: int = 1) -> ImageTask:
+    """Quick, Draw! 345: grey drawings of 28x28 of 345 things, 80 of each for training and 20 for the test.
+
+    Reads quickdraw345.npz, in the folder itself or in quickdraw: arrays x_train (N, 28, 28) uint8, y_train
+    (N,), x_test, y_test and classes. Drawings are shifted by up to 2 pixels and mirrored in training, and
+    normalised by the statistics of the training drawings of the file.
+
+    Args:
+        root: where it is looked for.
+        train: number of training drawings kept, of each class its share; None for all that do not validate.
+        val: number of validation drawings, of each class its share; None for 10 of each.
+        split_seed: seed of what is held out and kept.
+
+    Ha, Eck: "A Neural Representation of Sketch Drawings", ICLR 2018.
+    """
+    content = _read(find_folder(root, (".", "quickdraw"), FILE) / FILE)
+    images, targets = _part(content, "train")
+    test, test_targets = _part(content, "test")
+    names = [str(name) for name in content["classes"]]
+    fitting, validation = stratified_split(
+        targets, PER_CLASS * len(names) if val is None else val, seed=split_seed
+    )
+    if train is not None:
+        fitting = fitting[stratified_split(targets[fitting], len(fitting) - train, seed=split_seed)[0]]
+    everything = ImageSet(images, targets, torch.arange(len(images)))
+    grey = images.double()
+    return ImageTask(
+        everything.subset(fitting),
+        everything.subset(validation),
+        ImageSet(test, test_targets, torch.arange(len(test))),
+        names,
+        mean=[float(grey.mean())],
+        std=[max(float(grey.std()), 1.0)],
+        padding=2,
+        note=f"{len(validation):,} of the {len(images):,} training drawings validate",
+    )
+
+
+@register("quickdraw_lt")
+def quickdraw_lt(root: Path, val: int | None = None, split_seed: int = 1, **tail: Unpack[Tail]) -> ImageTask:
+    """Quick, Draw! with a long tail: 345 classes by decreasing number of training drawings, 70 to 3 each.
+
+    Args:
+        root: folder that holds quickdraw345.npz.
+        val: number of validation drawings, as many of each class; they are set aside before the tail is cut.
+            None for 10 of each.
+        split_seed: seed of the validation drawings.
+        **tail: how the tail is cut, as in `longtail.Tail`, but by default with imbalance 20 and groups by
+            "counts".
+
+    The test set is balanced.
+    """
+    task = quickdraw(root, val=0)
+    held = PER_CLASS * len(task.class_names) if val is None else val
+    cut: Tail = {"imbalance": 20.0, "groups": "counts"}
+    cut.update(tail)
+    return long_tailed(task, held, split_seed, **cut)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            content = {name: arrays[name] for name in ARRAYS if name in arrays}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as an .npz file ({error}): make it again.") from None
+    missing = [name for name in ARRAYS if name not in content]
+    if missing:
+        raise InputError(f"{path} lacks the array {missing[0]}; it must have {', '.join(ARRAYS)}.")
+    return content
+
+
+def _part(content: dict[str, np.ndarray], part: str) -> tuple[Tensor, Tensor]:
+    images, targets = content[f"x_{part}"], content[f"y_{part}"]
+    if images.ndim != 3 or images.dtype != np.uint8 or targets.shape != images.shape[:1]:
+        raise InputError(
+            f"x_{part} of {FILE} must be (N, H, W) uint8 and y_{part} (N,), not {images.shape} {images.dtype} "
+            f"and {targets.shape}."
+        )
+    return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(targets.astype(np.int64))
