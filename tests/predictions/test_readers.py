@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -245,3 +246,29 @@ def test_arrays_of_maps_are_dense(binary: bool, tmp_path: Path) -> None:
     values, target = found.read()
     assert torch.equal(values, torch.tensor(logits[:, None] if binary else logits))
     assert target.shape == (3, 5, 6)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "npz_compressed", "csv"])
+def test_a_file_is_never_held_whole(kind: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("calibrant.predictions.arrays.BATCH", 4000)
+    monkeypatch.setattr("calibrant.predictions.tables.BATCH", 4000)
+    rows = 2_000 if kind == "csv" else 20_000
+    logits = np.random.default_rng(0).normal(size=(rows, 40))
+    target = np.arange(rows) % 40
+    if kind == "npy":
+        np.save(tmp_path / "logits.npy", logits)
+        np.save(tmp_path / "y.npy", target)
+        path = tmp_path
+    elif kind == "csv":
+        path = write_csv(tmp_path / "a.csv", {f"logit_{k}": logits[:, k] for k in range(40)} | {"y": target})
+    else:
+        path = tmp_path / "a.npz"
+        (np.savez if kind == "npz" else np.savez_compressed)(path, logits=logits, y=target)
+    size, total = logits.nbytes, float(logits.sum())
+    del logits, target
+    tracemalloc.start()
+    found = sum(float(batch.values.sum()) for batch in open_predictions(path).batches())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == pytest.approx(total)
+    assert peak < size / 3
