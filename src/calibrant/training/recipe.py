@@ -273,7 +273,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: StageConfig = field(default_factory=StageConfig)
     decouple: DecoupleConfig = field(default_factory=DecoupleConfig)
-    posthoc: list[Literal["temperature"]] = field(default_factory=lambda: ["temperature"])
+    posthoc: list[str] = field(default_factory=lambda: ["temperature"])
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     seed: int = 0
     losses: dict[str, dict[str, Any]] = field(default_factory=dict)

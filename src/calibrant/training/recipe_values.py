@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from calibrant.errors import InputError
+from calibrant.posthoc import CALIBRATORS
 from calibrant.training.recipe import Recipe, StageConfig
 
 _RULES: dict[str, Callable[[float], bool]] = {
@@ -54,6 +55,12 @@ def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
         for value in values:
             if value is not None and not _RULES[rule](value):
                 raise InputError(f"{key} must be {rule}, not {value}.")
+    for name in recipe.posthoc:
+        if getattr(CALIBRATORS.get(name), "spatial", False):
+            raise InputError(
+                f"posthoc {name!r} needs whole maps of logits, which runs do not keep; fit it with calibrant "
+                "calibrate, or leave it out."
+            )
     second = recipe.decouple
     _check_stage("train", recipe.train)
     if second.method != "none":

@@ -104,7 +104,7 @@ def judge_run(recipe: Recipe, target: RunFolder, images: Data, module: TrainingM
     predictions = predict(module, images, recipe.trainer)
     for split, said in predictions.items():
         target.write_predictions(split, said)
-    return judge(predictions, recipe.posthoc, images.task)
+    return judge(predictions, recipe.posthoc, images.task, target.path / "calibrators")
 
 
 def read_data(recipe: Recipe) -> Data:
