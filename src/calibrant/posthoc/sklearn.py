@@ -1,0 +1,154 @@
+"""A scikit-learn classifier whose probabilities are mended by any calibrator of Calibrant.
+
+Import it by its own name, `from calibrant.posthoc.sklearn import CalibratedClassifier`; it needs scikit-learn.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from calibrant.posthoc.registry import create
+
+#: What a probability of 0 counts as: its logarithm must be a number.
+_LEAST = 1e-12
+
+
+class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+    r"""A classifier whose probabilities are mended by a calibrator fitted to cross-validated predictions.
+
+    The scores of the classifier, its `decision_function` where there is one for each class and else the
+    logarithms of `predict_proba`, are predicted for each fold by a classifier fitted to the others; the
+    calibrator is fitted to them, and the classifier to all rows. A classifier that is fitted already goes in
+    as `sklearn.frozen.FrozenEstimator(classifier)`: then all rows given here fit the calibrator alone.
+
+    Args:
+        estimator: classifier; None for logistic regression.
+        method: name of a calibrator, `calibrant.posthoc.list_calibrators()`.
+        options: arguments of the calibrator by name.
+        folds: number of folds; fewer where a class has fewer rows.
+
+    Attributes:
+        estimator_: the classifier, fitted.
+        calibrator_: the calibrator, fitted.
+        classes_: (C,) labels.
+        n_features_in_: number of features.
+
+    Raises:
+        InputError: an unknown method or option; what the calibrator refuses.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> X, y = load_iris(return_X_y=True)
+        >>> mended = CalibratedClassifier(GaussianNB(), method="temperature").fit(X, y)
+        >>> bool(mended.calibrator_.temperature_ > 1)
+        True
+        >>> mended.predict_proba(X[:2]).shape
+        (2, 3)
+    """
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        method: str = "temperature",
+        options: dict[str, Any] | None = None,
+        folds: int = 5,
+    ) -> None:
+        self.estimator = estimator
+        self.method = method
+        self.options = options
+        self.folds = folds
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit classifier and calibrator.
+
+        Args:
+            X: (n, features).
+            y: (n,) labels.
+        """
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], dtype=None, ensure_all_finite=False)
+        check_classification_targets(y)
+        self.classes_, index = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"Classifier can't train when only one class is present: {self.classes_[0]!r}.")
+        estimator = LogisticRegression() if self.estimator is None else self.estimator
+        self.estimator_ = clone(estimator)
+        if isinstance(estimator, FrozenEstimator):
+            scores = _logits(self.estimator_, X, len(self.classes_))
+        else:
+            scores = self._cross_validated(estimator, X, index)
+            self.estimator_.fit(X, index)
+        self.calibrator_ = create(self.method, num_classes=len(self.classes_), **(self.options or {}))
+        self.calibrator_.fit(scores, torch.from_numpy(index))
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the (n, C) mended probabilities."""
+        check_is_fitted(self)
+        X = validate_data(
+            self, X, accept_sparse=["csr", "csc"], dtype=None, ensure_all_finite=False, reset=False
+        )
+        with torch.no_grad():
+            mended = self.calibrator_(_logits(self.estimator_, X, len(self.classes_)))
+        probabilities: NDArray[np.float64] = mended.softmax(1).numpy()
+        return probabilities
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the (n,) labels of the largest mended probabilities."""
+        largest = self.predict_proba(X).argmax(1)
+        labels: NDArray[Any] = self.classes_[largest]
+        return labels
+
+    def _cross_validated(self, estimator: Any, X: Any, index: NDArray[np.int64]) -> Tensor:
+        folds = min(self.folds, int(np.bincount(index).min()))
+        if folds < 2:
+            raise ValueError(
+                "A class has a single row, so no fold could be predicted without it; give more rows, or a "
+                "fitted classifier as FrozenEstimator. (The least number of rows is 2, found 1 sample.)"
+            )
+        split = StratifiedKFold(folds, shuffle=True, random_state=0)
+        method = _method(estimator)
+        said = cross_val_predict(clone(estimator), X, index, cv=split, method=method)
+        return _as_logits(said, method)
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn may expect: that of the classifier inside."""
+        tags = super().__sklearn_tags__()
+        if self.estimator is not None:
+            inside = self.estimator.__sklearn_tags__()
+            tags.input_tags.sparse = inside.input_tags.sparse
+            tags.input_tags.allow_nan = inside.input_tags.allow_nan
+        else:
+            tags.input_tags.sparse = True
+        return tags
+
+
+def _method(estimator: Any) -> str:
+    return "decision_function" if hasattr(estimator, "decision_function") else "predict_proba"
+
+
+def _logits(estimator: Any, X: Any, classes: int) -> Tensor:
+    """Return the (n, C) logits of a fitted classifier."""
+    method = _method(estimator)
+    said = np.asarray(getattr(estimator, method)(X))
+    if said.ndim == 2 and said.shape[1] != classes:
+        # One score a pair of classes says nothing of a class.
+        method = "predict_proba"
+        said = np.asarray(estimator.predict_proba(X))
+    return _as_logits(said, method)
+
+
+def _as_logits(said: NDArray[Any], method: str) -> Tensor:
+    values = torch.from_numpy(np.array(said, dtype=np.float64))
+    if method == "predict_proba":
+        return values.clamp_min(_LEAST).log()
+    return torch.stack([torch.zeros_like(values), values], 1) if values.dim() == 1 else values
