@@ -1,6 +1,7 @@
 """What is judged is what the metrics say of the same arrays, and what scikit-learn says."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 
 from calibrant.errors import InputError
-from calibrant.metrics import State, evaluate, paired_test
+from calibrant.metrics import Estimate, State, evaluate, paired_test
 from calibrant.metrics.functional import brier_decomposition, signed_ce
 from calibrant.metrics.rows import checked
 from calibrant.predictions import open_predictions
@@ -220,3 +221,15 @@ def test_residuals_by_group_are_those_of_each_class() -> None:
         assert torch.allclose(groups["class_residual"][image], bins.confidence - bins.correct, atol=1e-6)
         assert torch.allclose(groups["top_residual"][image], top.confidence - top.correct)
         assert int(groups["rows"][image]) == bins.total
+
+
+def test_direction_and_size_of_the_error_do_not_contradict_each_other(
+    honest: tuple[NDArray, NDArray], tmp_path: Path
+) -> None:
+    found = judged(written(tmp_path / "a.npz", *honest))
+    leaning = replace(found, gap=Estimate(0.02, 0.001, 0.04))
+    said = statements(leaning)
+    assert said[0].text.startswith("Over-confident")
+    assert said[1].text.endswith("The size of the error alone may be chance; its direction, above, is not.")
+    unknown = replace(found, gap=Estimate(0.02, math.nan, math.nan))
+    assert statements(unknown)[0].text.startswith("With a single map nothing tells its direction from chance")

@@ -9,6 +9,7 @@ import pytest
 from calibrant.predictions import open_predictions
 from calibrant.predictions.judgement import Judgement, compare, judge
 from calibrant.predictions.shown import MEASURES
+from calibrant.report import predictions_page
 from calibrant.report.predictions_page import render_predictions, write_predictions_report
 from tests.report.conftest import knowledge
 from tests.report.test_page import HOSTILE, Page
@@ -83,3 +84,15 @@ def test_the_same_predictions_give_the_same_bytes(two: list[Judgement], tmp_path
     paths = [write_predictions_report(two, compare(two[0], two[1:]), tmp_path / f"{k}.html") for k in "ab"]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert paths[0].stat().st_size < 250_000
+
+
+def test_bins_of_maps_have_no_interval(tmp_path: Path) -> None:
+    logits, target = (tensor.numpy() for tensor in knowledge(600))
+    np.savez(tmp_path / "a.npz", logits=logits.reshape(30, 20, 4).transpose(0, 2, 1), y=target.reshape(30, 20))
+    found = judge(open_predictions(tmp_path / "a.npz"))
+    assert found.maps == 30
+    bins = predictions_page._bins(found, found.reliability)
+    assert np.isnan(bins.low).all()
+    assert np.nansum(bins.share) == pytest.approx(1)
+    page = Page(render_predictions([found], {}))
+    assert any("600 pixels of 30 maps" in text for _, text in page.all("p"))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -116,7 +117,10 @@ def _print(found: Sequence[Judgement], tests: dict[str, dict[str, PairedTest]], 
             console.print(f"{each.name}:", style="bold", highlight=False, markup=False)
         for statement in statements(each):
             head = statement.head if statement.head.endswith("?") else f"{statement.head}."
-            console.print(Text.assemble((f"{head} ", "bold"), statement.text))
+            # Unlike rich, it keeps a number and its unit, joined by a no-break space, on one line.
+            text = Text(fill(f"{head} {statement.text}", console.width))
+            text.stylize("bold", 0, len(head))
+            console.print(text, soft_wrap=True)
         console.print()
     _print_tests(console, found, tests)
     if out is not None:

@@ -69,6 +69,8 @@ def _chance(found: Judgement) -> str:
             f"classes are not: their error is {_percent(by_class.value)}, where chance stays below "
             f"{_percent(by_class.limit)} ({_p(by_class)})."
         )
+    if verdict(found):
+        return f"{head} The size of the error alone may be chance; its direction, above, is not."
     return f"{head} Nothing here speaks against its being calibrated."
 
 

@@ -7,15 +7,16 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from markupsafe import Markup
 
 from calibrant import __version__
-from calibrant.metrics import Estimate, PairedTest
+from calibrant.metrics import Estimate, PairedTest, Reliability
 from calibrant.predictions.judgement import Judgement
 from calibrant.predictions.shown import MEASURES, Measure, interval
 from calibrant.predictions.words import called, statements, verdict
-from calibrant.report.bins import pool
+from calibrant.report.bins import Bins, pool
 from calibrant.report.evidence import printable
 from calibrant.report.figures import Drawing, Dumbbell, Panel, diagrams, overview
 from calibrant.report.page import compose
@@ -97,7 +98,7 @@ def render_predictions(found: Sequence[Judgement], tests: Mapping[str, Mapping[s
 _DIAGRAM = (
     "Left: accuracy in bins of the confidence. Right: how frequent a class is in bins of its probability; of "
     "two classes the second, of more the one furthest off. On the dashed line the two agree; the coloured "
-    "part of a bar is the gap, the line on it the 95 % interval. Below, the histogram."
+    "part of a bar is the gap, the line on it (not for maps) the 95 % interval. Below, the histogram."
 )
 _CLASSES = (
     "Error: how far the probability of the class is from its frequency, in bins of equal width, averaged over "
@@ -143,7 +144,7 @@ def _pictures(found: Sequence[Judgement], names: Sequence[str], look: Mapping[st
         return [figure_view(_diagram(found[0], names[0]), "headline", _DIAGRAM)]
     order = sorted(range(len(found)), key=lambda k: found[k].estimates["ece"].value)
     panels = [
-        Panel(Path(names[k]).name, pool([found[k].reliability]), _notes(found[k]))
+        Panel(Path(names[k]).name, _bins(found[k], found[k].reliability), _notes(found[k]))
         for k in (order[-1], order[0])
     ]
     headline = diagrams(panels, f"Reliability of {names[order[-1]]} and {names[order[0]]}")
@@ -164,10 +165,10 @@ def _diagram(found: Judgement, name: str) -> Drawing:
     """Draw the reliability of the predicted class, and that of the probability of the class furthest off."""
     facts = found.classes[found.shown_class]
     panels = [
-        Panel("predicted class", pool([found.reliability]), _notes(found)),
+        Panel("predicted class", _bins(found, found.reliability), _notes(found)),
         Panel(
             f"probability of {called(facts)}",
-            pool([found.class_reliability]),
+            _bins(found, found.class_reliability),
             (f"error {percent(facts.error)}", f"by chance below {percent(facts.limit)}"),
             ("probability", "frequency"),
         ),
@@ -175,6 +176,15 @@ def _diagram(found: Judgement, name: str) -> Drawing:
     return diagrams(
         [replace(panel, title=printable(panel.title)) for panel in panels], f"Reliability of {name}"
     )
+
+
+def _bins(found: Judgement, shown: Reliability) -> Bins:
+    """Return the bins of a diagram; those of maps without intervals, which would take pixels for independent."""
+    bins = pool([shown])
+    if not found.maps:
+        return bins
+    nan = np.full_like(bins.low, np.nan)
+    return replace(bins, low=nan, high=nan)
 
 
 def _notes(found: Judgement) -> tuple[str, ...]:
