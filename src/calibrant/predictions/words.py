@@ -91,9 +91,10 @@ def _range(found: Judgement) -> str:
     low, high, count = (float(x[worst]) for x in (shown.edges[:-1], shown.edges[1:], shown.count))
     says, right = float(shown.confidence[worst]), float(shown.accuracy[worst])
     share = count * abs(says - right) / (found.rows * found.estimates["ece"].value)
+    part = "Most" if share > 0.5 else "The largest part"
     return (
-        f"Most of the error lies where it is between {_percent(low, 0)} and {_percent(high, 0)} sure: there it "
-        f"says {_percent(says)} and is right {_percent(right)} of the time ({count:,.0f} "
+        f"{part} of the error lies where it is between {_percent(low, 0)} and {_percent(high, 0)} sure: there "
+        f"it says {_percent(says)} and is right {_percent(right)} of the time ({count:,.0f} "
         f"{'pixels' if found.maps else 'rows'}, {_percent(share, 0)} of the ECE)."
     )
 
