@@ -60,7 +60,8 @@ def imagenet(
     folder = find_folder(root, FOLDERS, "train")
     if not (folder / "val").is_dir():
         raise InputError(
-            f"ImageNet's validation images were looked for in {folder.resolve()}, which has no val."
+            f"ImageNet's validation images were looked for in {folder.resolve()}, where a folder val was "
+            "expected."
         )
     views = with_look(_VIEWS, look)
     classes = class_folders(folder / "train")

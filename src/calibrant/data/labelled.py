@@ -13,7 +13,9 @@ from calibrant.data.order import BatchOrder
 class Labelled(Protocol):
     """Samples with a label each."""
 
-    targets: Tensor
+    @property
+    def targets(self) -> Tensor:
+        """(N,) int64 labels."""
 
     def __len__(self) -> int: ...
 

@@ -77,7 +77,8 @@ def _annotated(folder: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
     path = folder / "val_annotations.txt"
     if not path.is_file():
         raise InputError(
-            f"Tiny-ImageNet's test images were looked for in {folder.resolve()}, which lacks {path.name}."
+            f"Tiny-ImageNet's test images were looked for in {folder.resolve()}, where {path.name} was "
+            "expected."
         )
     numbers = {name: label for label, name in enumerate(classes)}
     rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
