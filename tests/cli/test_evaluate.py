@@ -228,7 +228,7 @@ BAD = {
         lambda d: bad_npz(d, probs=np.zeros((2, 4, 4, 3)), y=np.zeros((2, 4, 4))),
         "has shape (2, 4, 4, 3)",
     ),
-    "one class": (lambda d: bad_text(d, CSV), "are of the one class 0"),
+    "one class": (lambda d: bad_text(d, CSV), "(1) are all of the one class 0"),
     "no labels": (lambda d: bad_npz(d, probs=P), "holds no array of labels (targets, "),
     "two labels": (lambda d: bad_npz(d, probs=P, y=Y, labels=Y), "several arrays of labels ('y', 'labels')"),
     "no kind": (lambda d: bad_npz(d, scores=P, y=Y), "no name says logits or probabilities"),

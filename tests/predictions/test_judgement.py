@@ -199,7 +199,7 @@ def test_an_infinite_nll_and_logits_that_look_like_probabilities_are_noticed(tmp
 def test_one_class_and_no_label_are_refused(cancer: Said, tmp_path: Path) -> None:
     path = written(tmp_path / "a.npz", cancer.probs, np.zeros_like(cancer.target))
     with pytest.raises(
-        InputError, match=r"All 469 labels of .*a\.npz are of the one class 0; give predictions"
+        InputError, match=r"The labels of .*a\.npz \(469\) are all of the one class 0; give predictions"
     ):
         judged(path)
     with pytest.raises(InputError, match=r"No label of .*a\.npz counts"):

@@ -204,7 +204,7 @@ class _Reading:
         if int((count > 0).sum()) == 1:
             only = self.file.class_names[int(count.argmax())]
             raise InputError(
-                f"All {int(count.sum()):,} labels of {path} are of the one class {only}; give predictions "
+                f"The labels of {path} ({int(count.sum()):,}) are all of the one class {only}; give predictions "
                 "on data of more classes."
             )
 

@@ -142,7 +142,7 @@ def _narrowed(where: str, values: list[str], kinds: dict[str, Kind], what: str) 
     fits = len(values) == 1 if what == "array" else not whole or len(values) == 1
     if len(set(values)) < len(values) or not fits:
         spoken = SPOKEN[kinds[values[0]].inputs]
-        which = "the one that is meant" if what == "array" else "those of the classes"
+        which = "the one that is meant" if what == "array" else "each class once, all names different,"
         raise InputError(
             f"{where} holds several {what}s of {spoken} ({listed(values)}); name {which} with --columns."
         )

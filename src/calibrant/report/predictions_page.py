@@ -179,7 +179,7 @@ def _diagram(found: Judgement, name: str) -> Drawing:
 
 
 def _bins(found: Judgement, shown: Reliability) -> Bins:
-    """Return the bins of a diagram; those of maps without intervals, which would take pixels for independent."""
+    """Return the bins of a diagram; of maps without intervals, which would take pixels for independent."""
     bins = pool([shown])
     if not found.maps:
         return bins
