@@ -2,7 +2,7 @@
 
 from calibrant.data.cifar import cifar10, cifar100
 from calibrant.data.cub import cub200
-from calibrant.data.dense import DenseData, DenseTask
+from calibrant.data.dense import DenseData, DenseTask, SegmentationTask
 from calibrant.data.digits import digits
 from calibrant.data.fashion_mnist import fashion_mnist
 from calibrant.data.folders import image_folder
@@ -11,6 +11,8 @@ from calibrant.data.image_files import FileImageSet, FileImageTask
 from calibrant.data.image_set import ImageBatch, ImageSet, ImageTask
 from calibrant.data.image_views import Views
 from calibrant.data.imagenet import imagenet
+from calibrant.data.label_set import LabelSet
+from calibrant.data.label_transforms import LabelTransforms
 from calibrant.data.labelled import LabelledData
 from calibrant.data.list_files import imagenet_lt, inaturalist2018, places_lt
 from calibrant.data.loading import Loading
@@ -21,6 +23,7 @@ from calibrant.data.pair_set import MapBatch, PairSet
 from calibrant.data.quickdraw import quickdraw, quickdraw_lt
 from calibrant.data.registry import create, list_data, register
 from calibrant.data.saliency import duts, saliency
+from calibrant.data.segmentation import cityscapes, segmentation, voc
 from calibrant.data.svhn import svhn
 from calibrant.data.text import newsgroups, text_table
 from calibrant.data.text_module import TextData
@@ -41,11 +44,14 @@ __all__ = [
     "ImageData",
     "ImageSet",
     "ImageTask",
+    "LabelSet",
+    "LabelTransforms",
     "LabelledData",
     "Loading",
     "MapBatch",
     "MapSet",
     "PairSet",
+    "SegmentationTask",
     "TextBatch",
     "TextData",
     "TextSet",
@@ -55,6 +61,7 @@ __all__ = [
     "cifar10_lt",
     "cifar100",
     "cifar100_lt",
+    "cityscapes",
     "create",
     "cub200",
     "digits",
@@ -72,7 +79,9 @@ __all__ = [
     "read_folder",
     "register",
     "saliency",
+    "segmentation",
     "svhn",
     "text_table",
     "tiny_imagenet",
+    "voc",
 ]

@@ -9,10 +9,12 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from calibrant.data.label_set import LabelSet
+from calibrant.data.label_transforms import IGNORED
 from calibrant.data.loading import Loading, TaskData
 from calibrant.data.map_set import MapSet
 from calibrant.data.order import BatchOrder, Share
-from calibrant.data.pair_set import Augmented, MapBatch
+from calibrant.data.pair_set import Augmented, MapBatch, PairSet
 from calibrant.errors import InputError
 
 
@@ -40,6 +42,54 @@ class DenseTask:
     def class_counts(self) -> Tensor:
         """(2,) number of training pixels of background and of object; all labels are read once."""
         return self.train.pixel_counts()
+
+    @property
+    def outputs(self) -> int:
+        """The number of logits a pixel: 1."""
+        return 1
+
+
+@dataclass(frozen=True)
+class SegmentationTask:
+    """A task of semantic segmentation: which class each pixel belongs to; pixels labelled 255 count nowhere.
+
+    Attributes:
+        train: images that train.
+        val: images that choose and calibrate; there may be none.
+        test: images that judge.
+        class_names: C names, in the order of the labels.
+        background: whether class 0 is what belongs to nothing, so that scores without it are of interest.
+        ood: images of another kind, by name.
+        note: one sentence for the reader of a result.
+
+    Raises:
+        InputError: more classes than a map of 8 bits has levels.
+    """
+
+    train: LabelSet
+    val: LabelSet
+    test: LabelSet
+    class_names: list[str]
+    background: bool = False
+    ood: dict[str, LabelSet] = field(default_factory=dict)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.class_names) <= IGNORED:
+            raise InputError(
+                f"A label map of 8 bits holds 2 to {IGNORED} classes, not {len(self.class_names)}: check their "
+                "names."
+            )
+
+    @cached_property
+    def class_counts(self) -> Tensor:
+        """(C,) number of training pixels of each class; all labels are read once."""
+        return self.train.pixel_counts()
+
+    @property
+    def outputs(self) -> int:
+        """The number of logits a pixel: C."""
+        return len(self.class_names)
 
 
 class WithEpoch(Sampler[Augmented]):
@@ -69,8 +119,8 @@ class WithEpoch(Sampler[Augmented]):
             yield Augmented(self.seed, self.epoch, positions)
 
 
-class DenseData(TaskData[MapSet]):
-    """Loaders over a `DenseTask`: batches are read, augmented and normalised by the data set.
+class DenseData(TaskData[PairSet]):
+    """Loaders over a `DenseTask` or a `SegmentationTask`, whose sets read, augment and normalise the batches.
 
     What an epoch draws for an image depends on `loading.seed`, the epoch and the image alone.
 
@@ -82,9 +132,11 @@ class DenseData(TaskData[MapSet]):
 
     inputs = "image"
     samples = "images"
-    task: DenseTask
+    task: DenseTask | SegmentationTask
 
-    def __init__(self, task: DenseTask, loading: Loading | None = None, *, workers: int = 0) -> None:
+    def __init__(
+        self, task: DenseTask | SegmentationTask, loading: Loading | None = None, *, workers: int = 0
+    ) -> None:
         super().__init__(task, loading)
         self.workers = workers
 
@@ -103,8 +155,8 @@ class DenseData(TaskData[MapSet]):
 
     @property
     def context(self) -> dict[str, Any]:
-        """The number of channels."""
-        return {"in_channels": self.channels}
+        """The number of channels, and of logits a pixel."""
+        return {"in_channels": self.channels, "num_classes": self.task.outputs}
 
     def train_dataloader(self) -> DataLoader[MapBatch]:
         """Return the training batches, in the order of the epoch."""
@@ -116,11 +168,11 @@ class DenseData(TaskData[MapSet]):
         """Return the batches that are watched in training: of validation, or of test."""
         return self.plain(self.watched)
 
-    def plain(self, images: MapSet) -> DataLoader[MapBatch]:
+    def plain(self, images: PairSet) -> DataLoader[MapBatch]:
         """Return the batches of a set in its order, without augmentation."""
         return self._loader(images, self.shared(self.plain_order(images)))
 
-    def _loader(self, images: MapSet, order: Sampler[Any]) -> DataLoader[MapBatch]:
+    def _loader(self, images: PairSet, order: Sampler[Any]) -> DataLoader[MapBatch]:
         if self.workers:
             images.preload()
         return DataLoader(

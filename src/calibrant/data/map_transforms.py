@@ -96,12 +96,16 @@ def to_input(image: Picture, label: Picture, size: int, *, binarise: bool = Fals
         size: both sides, in pixels.
         binarise: make the label 0 or 1 again.
     """
-    pixels = _unit(image.resize((size, size), _BILINEAR))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     target = _unit(label.resize((size, size), _BILINEAR))
     if binarise:
         target = (target >= 0.5).float()
-    return (pixels - mean) / std, target
+    return normalised(image.resize((size, size), _BILINEAR)), target
+
+
+def normalised(image: Picture) -> Tensor:
+    """Return an RGB image as (3, H, W), normalised by the statistics of ImageNet."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    return (_unit(image) - mean) / std
 
 
 def _unit(picture: Picture) -> Tensor:

@@ -1,7 +1,8 @@
 """Images with maps as files, read one by one and kept in memory as far as they fit; what a map says is open."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,13 +164,20 @@ class PairSet(Dataset[MapBatch], ABC):
         return image, label
 
 
-def decoded(path: Path, *modes: str) -> np.ndarray:
-    """Return a picture in the first of the modes of Pillow, unless it is in another of them."""
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture; raises `InputError` when it cannot be read."""
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture if picture.mode in modes else picture.convert(modes[0]))
+            yield picture
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"{path} cannot be read as a picture ({error}); fetch it again.") from None
+
+
+def decoded(path: Path, mode: str) -> np.ndarray:
+    """Return a picture in a mode of Pillow."""
+    with opened(path) as picture:
+        return np.asarray(picture.convert(mode))
 
 
 def pairs_of(images: Path, labels: Path | None, names: Path | None = None) -> list[Pair]:

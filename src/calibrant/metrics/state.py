@@ -153,9 +153,11 @@ class State:
         """Add a batch of predictions and labels; shapes and errors as in `checked`."""
         self.add(checked(values, target, inputs=inputs, ignore_index=ignore_index))
 
-    def add(self, rows: Rows) -> None:
-        """Add a batch that is checked already."""
-        self._add(*self.spec.measure(rows))
+    def add(self, rows: Rows) -> Sums:
+        """Add a batch that is checked already, and return what it added to the sums."""
+        sums, samples = self.spec.measure(rows)
+        self._add(sums, samples)
+        return sums
 
     def add_pairs(self, confidence: Tensor, correct: Tensor) -> None:
         """Add predictions of which only the confidence and the correctness are known, both (M,)."""

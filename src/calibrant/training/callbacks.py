@@ -117,7 +117,7 @@ class History(Checkpoint):
 
 
 class Checkpoints(Checkpoint):
-    """Writes the last state, and the weights with the best accuracy on the images that are watched.
+    """Writes the last state, and the weights that are best on the images that are watched.
 
     Args:
         last: file of the last state.
@@ -133,7 +133,7 @@ class Checkpoints(Checkpoint):
         """Write what is due; the best first, so that the last state knows of it."""
         assert isinstance(pl_module, TrainingModule)
         epoch = trainer.current_epoch + 1
-        accuracy = float(trainer.callback_metrics.get(f"{pl_module.watched}_accuracy", -1.0))
+        accuracy = float(trainer.callback_metrics.get(f"{pl_module.watched}_{pl_module.chosen_by}", -1.0))
         if self.best is not None and accuracy > self.best_accuracy:
             self.best_accuracy = accuracy
             if trainer.is_global_zero:

@@ -9,6 +9,7 @@ from calibrant.data import PairSet
 from calibrant.data.map_transforms import saliency_map_from_logits
 from calibrant.metrics.map_scores import MapScores
 from calibrant.metrics.over_images import OverImages
+from calibrant.posthoc import Calibrator
 from calibrant.training.maps import MapModule, drawn
 
 
@@ -24,13 +25,13 @@ class DenseModule(MapModule):
         return MapScores()
 
     def measure(
-        self, scores: OverImages, images: PairSet, position: int, logits: Tensor, temperature: float
+        self, scores: OverImages, images: PairSet, position: int, logits: Tensor, calibrator: Calibrator | None
     ) -> Image.Image:
-        """Add a map, resized to its label and never stretched; return it in 256 levels."""
+        """Add a map, calibrated, then resized to its label and never stretched; return it in 256 levels."""
         assert isinstance(scores, MapScores)
         label = images.label(position)
         size = (label.shape[0], label.shape[1])
-        shown = saliency_map_from_logits(logits.cpu()[None] / temperature, size)[0, 0]
+        shown = saliency_map_from_logits(mended(logits.cpu()[None], calibrator), size)[0, 0]
         scores.add(shown, label)
         return Image.fromarray(np.asarray((shown * 255).round().to(torch.uint8).numpy()))
 
@@ -40,3 +41,12 @@ class DenseModule(MapModule):
         at = drawn(target.numel(), position)
         chosen = logits.cpu().flatten()[at]
         return torch.stack([torch.zeros_like(chosen), chosen], 1), (target.flatten()[at] >= 0.5).long()
+
+
+def mended(logits: Tensor, calibrator: Calibrator | None) -> Tensor:
+    """Return (N, 1, *) logits of binary maps, calibrated as those of two classes; None changes nothing."""
+    if calibrator is None:
+        return logits
+    with torch.no_grad():
+        both: Tensor = calibrator(torch.cat([torch.zeros_like(logits), logits], 1))
+    return both[:, 1:] - both[:, :1]

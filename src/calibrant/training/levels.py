@@ -13,7 +13,7 @@ from calibrant.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     # A page is made without the trainer that data need.
-    from calibrant.data import MapSet
+    from calibrant.data import PairSet
 
 End = Literal["most", "least"]
 #: How many images of each end are kept, and the longer side of their pictures, in pixels.
@@ -37,7 +37,7 @@ class Perturbed:
     label: Image
 
 
-def write_levels(run: RunFolder, loss: AdaptiveScBCE, images: "MapSet") -> None:
+def write_levels(run: RunFolder, loss: AdaptiveScBCE, images: "PairSet") -> None:
     """Write the level of each training image, the most perturbed first, and the pictures of both ends."""
     levels = loss.levels_table(images.names)
     position = {name: at for at, name in enumerate(images.names)}

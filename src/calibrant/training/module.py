@@ -1,7 +1,7 @@
 """A network and a loss as a Lightning module."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -43,9 +43,14 @@ class TrainingModule(LightningModule):
         channels_last: whether images are brought into that memory layout.
         class_counts: (C,) training samples of each class.
 
+    Attributes:
+        chosen_by: the watched metric with which the best weights are chosen.
+
     Raises:
         InputError: samples that cannot be mixed are to be, or a loss that learns from each by itself.
     """
+
+    chosen_by: ClassVar[str] = "accuracy"
 
     def __init__(
         self,
@@ -86,15 +91,23 @@ class TrainingModule(LightningModule):
         self._steps = 0
         self._first_bad: Tensor | None = None
         self.watched = "test" if stage.select == "test_best" else "val"
-        self.watch = MetricCollection(
-            {name: metric(inputs="logits", num_classes=len(class_counts)) for name, metric in WATCHED.items()},
-            prefix=f"{self.watched}_",
-        )
+        self.watch = self.watched_metrics(len(class_counts))
 
     @property
     def learns_from_validation(self) -> bool:
         """Whether the loss keeps state that it updates from validation batches."""
         return type(self.loss).observe is not Loss.observe and "validation" in self.loss.observes
+
+    def watched_metrics(self, num_classes: int) -> MetricCollection:
+        """Return what is measured once an epoch."""
+        common: dict[str, Any] = {"inputs": "logits", "num_classes": num_classes}
+        kinds: dict[str, Any] = {name: metric(**common) for name, metric in WATCHED.items()}
+        return MetricCollection(kinds, prefix=f"{self.watched}_")
+
+    def watched_values(self) -> dict[str, Tensor]:
+        """Return the values of what is measured once an epoch."""
+        values: dict[str, Tensor] = self.watch.compute()
+        return values
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits."""
@@ -143,11 +156,15 @@ class TrainingModule(LightningModule):
         if self.trainer.world_size == 1:
             return loss, 1.0
         rows, weight = float(len(target)), self.loss.weight
+        if not target.is_floating_point():
+            target = target[~torch.isin(target, target.new_tensor(self.loss.ignored))]
+            rows = float(len(target))
         mass = rows if weight is None or target.is_floating_point() else float(weight[target].sum())
         own = torch.tensor([mass, rows], dtype=torch.float64, device=self.device)
         together = own.clone()
         sum_over_processes(together)
-        shares = own * self.trainer.world_size / together
+        # Nothing counts where all labels are ignored.
+        shares = own * self.trainer.world_size / together.clamp(min=torch.finfo(torch.float64).tiny)
         return loss * shares[0].to(loss.dtype), shares[1]
 
     def _loss_of(self, batch: Batch) -> Tensor:
@@ -184,7 +201,7 @@ class TrainingModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy, calibration and likelihood, over all processes."""
-        self.log_dict(self.watch.compute())
+        self.log_dict(self.watched_values())
         self.watch.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:

@@ -17,14 +17,15 @@ from calibrant.data import (
     FileImageData,
     FileImageTask,
     ImageData,
+    SegmentationTask,
     TextData,
     TextTask,
 )
 from calibrant.errors import InputError
 from calibrant.training.callbacks import Listener
-from calibrant.training.dense import DenseModule, judge_maps
 from calibrant.training.files import write_text
 from calibrant.training.judging import judge
+from calibrant.training.maps import MapModule, judge_maps
 from calibrant.training.module import TrainingModule
 from calibrant.training.processes import is_first
 from calibrant.training.provenance import git_commit, versions
@@ -98,9 +99,9 @@ def first_stage(recipe: Recipe) -> dict[str, Any]:
 def judge_run(recipe: Recipe, target: RunFolder, images: Data, module: TrainingModule) -> dict[str, Any]:
     """Predict, keep the predictions, and return their metrics."""
     if isinstance(images, DenseData):
-        assert isinstance(module, DenseModule)
+        assert isinstance(module, MapModule)
         with one_process(recipe.trainer) as trainer:
-            return judge_maps(module, images, trainer, recipe.posthoc, target.path / "predictions" / "test")
+            return judge_maps(module, images, trainer, recipe.posthoc, target.path)
     predictions = predict(module, images, recipe.trainer)
     for split, said in predictions.items():
         target.write_predictions(split, said)
@@ -120,7 +121,7 @@ def read_data(recipe: Recipe) -> Data:
                 "leave out one of them."
             )
     task = data.create(config.name, **options | config.args)
-    if isinstance(task, DenseTask):
+    if isinstance(task, DenseTask | SegmentationTask):
         return DenseData(task, workers=config.workers)
     if isinstance(task, FileImageTask):
         return FileImageData(task, workers=config.workers)

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from calibrant import losses, models
-from calibrant.data import Data, DenseData
+from calibrant.data import Data, DenseData, DenseTask, SegmentationTask
+from calibrant.data.label_transforms import IGNORED
 from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
@@ -21,11 +22,13 @@ from calibrant.training.callbacks import Listener
 from calibrant.training.decouple import DecoupledModule, replace_head, use_cosines
 from calibrant.training.dense import DenseModule
 from calibrant.training.levels import write_levels
+from calibrant.training.maps import MapModule
 from calibrant.training.module import TrainingModule
 from calibrant.training.processes import is_first, wait_for_all
 from calibrant.training.recipe import Recipe, StageConfig
 from calibrant.training.recipe_files import load_recipe
 from calibrant.training.run_folder import RunFolder, StageName
+from calibrant.training.segmentation import SegmentationModule, refuse_unfit
 from calibrant.training.stage import Stage, count_steps, refuse_impossible
 
 
@@ -69,8 +72,7 @@ def build(recipe: Recipe, images: Data) -> TrainingModule:
     config = recipe.model
     options = images.context | config.args
     if isinstance(images, DenseData):
-        _refuse_classes(recipe, loss)
-        return DenseModule(models.create_dense(config.name, **options), loss, recipe.train, **settings)
+        return _build_dense(recipe, images, loss, settings)
     network = models.create(config.name, num_classes=len(images.class_names), **options)
     if network.inputs != images.inputs:
         raise InputError(
@@ -109,6 +111,20 @@ def build_second(recipe: Recipe, images: Data, network: nn.Module) -> DecoupledM
     )
 
 
+def _build_dense(recipe: Recipe, images: DenseData, loss: Loss, settings: dict[str, Any]) -> MapModule:
+    task = images.task
+    if recipe.model.head != "linear":
+        raise InputError("A dense network has no classifier to replace: set model.head to 'linear'.")
+    if isinstance(task, DenseTask):
+        _refuse_classes(recipe, loss)
+    else:
+        refuse_unfit(recipe, loss)
+    network = models.create_dense(recipe.model.name, **images.context | recipe.model.args)
+    if isinstance(task, DenseTask):
+        return DenseModule(network, loss, recipe.train, **settings)
+    return SegmentationModule(network, loss, recipe.train, background=task.background, **settings)
+
+
 def _refuse_classes(recipe: Recipe, loss: Loss) -> None:
     """Raise `InputError` for what is meant for classes and would leave a network of binary maps untrained."""
     if not loss.binary:
@@ -117,8 +133,6 @@ def _refuse_classes(recipe: Recipe, loss: Loss) -> None:
             f"The loss {recipe.train.loss.name!r} is one for classes, and {recipe.data.name!r} holds binary "
             f"maps; set train.loss.name to one of {', '.join(known)}."
         )
-    if recipe.model.head != "linear":
-        raise InputError("A dense network has no classifier to replace: set model.head to 'linear'.")
 
 
 def _settings(recipe: Recipe, images: Data) -> dict[str, Any]:
@@ -131,12 +145,13 @@ def _settings(recipe: Recipe, images: Data) -> dict[str, Any]:
 
 
 def _loss(stage: StageConfig, images: Data) -> Loss:
+    ignoring = {"ignore_index": IGNORED} if isinstance(images.task, SegmentationTask) else {}
     return losses.create(
         stage.loss.name,
         num_classes=len(images.class_names),
         class_counts=images.class_counts,
         num_samples=len(images.task.train),
-        **stage.loss.args,
+        **ignoring | stage.loss.args,
     )
 
 

@@ -1,0 +1,302 @@
+"""Semantic segmentation: PASCAL VOC 2012, Cityscapes, and any pair of folders with images and label maps."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from calibrant.data.dense import SegmentationTask
+from calibrant.data.label_set import LabelSet
+from calibrant.data.label_transforms import LabelTransforms
+from calibrant.data.pair_set import Pair, held_out, pairs_of, some
+from calibrant.data.registry import register
+from calibrant.errors import InputError
+
+VOC = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+#: What part of the training images of VOC is held out: 293 of 1,464, as many as CALS does.
+VOC_HELD_OUT = 0.2
+#: The 19 classes that Cityscapes judges, and their numbers among its 34.
+CITYSCAPES = {
+    "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19,
+    "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26,
+    "truck": 27, "bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33,
+}  # fmt: skip
+CLASSES_FILE = "classes.txt"
+
+
+@register("voc")
+def voc(
+    root: Path,
+    augmented: bool = False,
+    train_list: str | None = None,
+    test_list: str = "val",
+    val_list: str | None = None,
+    longest: int = 640,
+    crop: int = 512,
+    scale: Sequence[float] = (1.0, 1.0),
+    jitter: float = 0.3,
+    window: Sequence[int] = (480, 480),
+    train: int | None = None,
+    val: int | None = None,
+    test: int | None = None,
+    split_seed: int = 1,
+) -> SegmentationTask:
+    """PASCAL VOC 2012: 1,464 photographs, or 10,582, with maps of 20 classes and background; tested on val.
+
+    Looked for in VOCdevkit/VOC2012, in VOC2012, or in `root` itself: JPEGImages, SegmentationClass and
+    ImageSets/Segmentation. Another data set of this layout names its classes in a file classes.txt beside them.
+
+    Args:
+        root: folder around all of these.
+        augmented: train on the list trainaug with the maps of SegmentationClassAug.
+        train_list: name of the list of training images; None for train, or trainaug.
+        test_list: name of the list of test images.
+        val_list: name of the list of validation images; None to hold them out of the training images.
+        longest: longest side of a training image, in pixels.
+        crop: side of the square that is cut out of it.
+        scale: least and largest factor of the longest side.
+        jitter: largest change of contrast and brightness.
+        window: height and width that an image is fitted into to be judged.
+        train: number of training images kept; None for all.
+        val: number of validation images; 0 for none, None for all of the list or a fifth of the training ones.
+        test: number of test images kept; None for all.
+        split_seed: seed of what is held out and kept.
+
+    Everingham, Van Gool, Williams, Winn, Zisserman: "The PASCAL Visual Object Classes (VOC) Challenge", IJCV
+    2010. The augmented maps: Hariharan, Arbelaez, Bourdev, Maji, Malik: "Semantic Contours from Inverse
+    Detectors", ICCV 2011.
+    """
+    places = [root / "VOCdevkit" / "VOC2012", root / "VOC2012", root]
+    folder = _first(places, "JPEGImages", "PASCAL VOC 2012")
+    labels = folder / ("SegmentationClassAug" if augmented else "SegmentationClass")
+    if not labels.is_dir():
+        raise InputError(
+            f"There is no folder {labels.resolve()}: the label maps were expected there"
+            f"{', as data.args.augmented is true' if augmented else ''}."
+        )
+    names = _class_names(folder) or list(VOC)
+    transforms = _transforms(longest, crop, scale, jitter, window)
+
+    def read(name: str) -> LabelSet:
+        listed = folder / "ImageSets" / "Segmentation" / f"{name}.txt"
+        return LabelSet(pairs_of(folder / "JPEGImages", labels, listed), len(names), transforms)
+
+    training = read(train_list or ("trainaug" if augmented else "train"))
+    validation = None if val_list is None else some(read(val_list), val, split_seed, "val")
+    return _task(
+        training,
+        validation,
+        read(test_list),
+        names,
+        (train, val, test),
+        split_seed,
+        VOC_HELD_OUT,
+        background=True,
+    )
+
+
+@register("cityscapes")
+def cityscapes(
+    root: Path,
+    longest: int = 2048,
+    crop: int = 768,
+    scale: Sequence[float] = (0.5, 2.0),
+    jitter: float = 0.3,
+    window: Sequence[int] = (1024, 2048),
+    train: int | None = None,
+    val: int | None = None,
+    test: int | None = None,
+    split_seed: int = 1,
+) -> SegmentationTask:
+    """Cityscapes: 2,975 street scenes with maps of 19 classes; tested on the 500 of its folder val.
+
+    Looked for in `root`: leftImg8bit/{train,val}/CITY/*_leftImg8bit.png, and gtFine/{train,val}/CITY with
+    *_gtFine_labelTrainIds.png or *_gtFine_labelIds.png, whose 34 labels become the 19 that are judged.
+
+    Args:
+        root: folder around both.
+        longest: longest side of a training image, in pixels.
+        crop: side of the square that is cut out of it.
+        scale: least and largest factor of the longest side.
+        jitter: largest change of contrast and brightness.
+        window: height and width that an image is fitted into to be judged.
+        train: number of training images kept; None for all.
+        val: number of validation images, held out of the training images; 0 for none, None for a tenth.
+        test: number of test images kept; None for all.
+        split_seed: seed of what is held out and kept.
+
+    Cordts, Omran, Ramos, Rehfeld, Enzweiler, Benenson, Franke, Roth, Schiele: "The Cityscapes Dataset for
+    Semantic Urban Scene Understanding", CVPR 2016.
+    """
+    transforms = _transforms(longest, crop, scale, jitter, window)
+    training, testing = (_cities(root, part, transforms) for part in ("train", "val"))
+    return _task(training, None, testing, list(CITYSCAPES), (train, val, test), split_seed)
+
+
+@register("segmentation")
+def segmentation(
+    root: Path,
+    train_images: str = "train/images",
+    train_masks: str = "train/masks",
+    val_images: str = "val/images",
+    val_masks: str = "val/masks",
+    test_images: str = "test/images",
+    test_masks: str = "test/masks",
+    classes: str = CLASSES_FILE,
+    num_classes: int | None = None,
+    background: bool = False,
+    longest: int = 640,
+    crop: int = 512,
+    scale: Sequence[float] = (1.0, 1.0),
+    jitter: float = 0.3,
+    window: Sequence[int] = (480, 480),
+    train: int | None = None,
+    val: int | None = None,
+    test: int | None = None,
+    split_seed: int = 1,
+) -> SegmentationTask:
+    """Images and label maps of the same names, in folders of your own.
+
+    A label map is a PNG picture with a palette, or in grey, whose levels are the classes; 255 is ignored.
+
+    Args:
+        root: folder around all others.
+        train_images: folder of the training images.
+        train_masks: folder of their label maps.
+        val_images: of validation; where it does not exist, images are held out of the training images.
+        val_masks: likewise.
+        test_images: of test.
+        test_masks: likewise.
+        classes: file with the names of the classes, one a line, in the order of their labels.
+        num_classes: number of classes, where there is no such file.
+        background: whether class 0 is what belongs to nothing: scores without it are then given too.
+        longest: longest side of a training image, in pixels.
+        crop: side of the square that is cut out of it.
+        scale: least and largest factor of the longest side.
+        jitter: largest change of contrast and brightness.
+        window: height and width that an image is fitted into to be judged.
+        train: number of training images kept; None for all.
+        val: number of validation images; 0 for none, None for all, or for a tenth of the training images.
+        test: number of test images kept; None for all.
+        split_seed: seed of what is held out and kept.
+    """
+    names = _class_names(root, classes)
+    if names is None and num_classes is None:
+        raise InputError(
+            f"There is no file {(root / classes).resolve()} with the names of the classes, one a line; write "
+            "it, or set data.args.num_classes."
+        )
+    if names is not None and num_classes not in (None, len(names)):
+        raise InputError(
+            f"{root / classes} names {len(names)} classes, but data.args.num_classes is {num_classes}: leave "
+            "it out."
+        )
+    shown = names or [str(k) for k in range(num_classes or 0)]
+    transforms = _transforms(longest, crop, scale, jitter, window)
+
+    def read(images: str, masks: str) -> LabelSet:
+        for folder, what in ((images, "images"), (masks, "label maps")):
+            if not (root / folder).is_dir():
+                raise InputError(
+                    f"There is no folder {(root / folder).resolve()}: {what} were expected there; set "
+                    "data.root and data.args to where they are."
+                )
+        return LabelSet(pairs_of(root / images, root / masks), len(shown), transforms)
+
+    training = read(train_images, train_masks)
+    validation = None
+    if (root / val_images).is_dir() and val != 0:
+        validation = some(read(val_images, val_masks), val, split_seed, "val")
+    testing = read(test_images, test_masks)
+    return _task(training, validation, testing, shown, (train, val, test), split_seed, background=background)
+
+
+def _task(
+    training: LabelSet,
+    validation: LabelSet | None,
+    testing: LabelSet,
+    names: list[str],
+    counts: tuple[int | None, int | None, int | None],
+    seed: int,
+    share: float = 0.1,
+    *,
+    background: bool = False,
+) -> SegmentationTask:
+    """Hold out what validates where nothing says which, and keep so many of each part."""
+    train, val, test = counts
+    note = "validation images have a list or a folder of their own"
+    if validation is None and val == 0:
+        validation, note = training.subset([]), "nothing is held out for validation"
+    elif validation is None:
+        training, validation = held_out(training, val, seed, share)
+        note = f"{len(validation):,} of the training images are held out for validation"
+    return SegmentationTask(
+        train=some(training, train, seed, "train"),
+        val=validation,
+        test=some(testing, test, seed, "test"),
+        class_names=names,
+        background=background,
+        note=note,
+    )
+
+
+def _transforms(
+    longest: int, crop: int, scale: Sequence[float], jitter: float, window: Sequence[int]
+) -> LabelTransforms:
+    if len(scale) != 2 or len(window) != 2:
+        raise InputError(
+            f"data.args.scale and data.args.window take two numbers each, such as [0.5, 2.0] and [480, 480], "
+            f"not {list(scale)} and {list(window)}."
+        )
+    return LabelTransforms(longest, crop, (scale[0], scale[1]), jitter, (window[0], window[1]))
+
+
+def _first(places: Sequence[Path], expected: str, what: str) -> Path:
+    for place in places:
+        if (place / expected).is_dir():
+            return place
+    looked = ", ".join(str(place.resolve()) for place in places)
+    raise InputError(
+        f"{what} was looked for in {looked}, where a folder {expected} was expected; set data.root."
+    )
+
+
+def _class_names(folder: Path, file: str = CLASSES_FILE) -> list[str] | None:
+    path = folder / file
+    if not path.is_file():
+        return None
+    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if len(names) < 2:
+        raise InputError(f"{path} names {len(names)} classes: expected two or more, one a line.")
+    return names
+
+
+def _cities(root: Path, part: str, transforms: LabelTransforms) -> LabelSet:
+    folder = root / "leftImg8bit" / part
+    ending = "_leftImg8bit.png"
+    images = sorted(folder.glob(f"*/*{ending}"))
+    if not images:
+        raise InputError(
+            f"Cityscapes was looked for in {folder.resolve()}, where CITY/*{ending} were expected; set "
+            "data.root to the folder around leftImg8bit and gtFine."
+        )
+    pairs, kinds = [], set()
+    for image in images:
+        name = image.name.removesuffix(ending)
+        beside = root / "gtFine" / part / image.parent.name
+        ready, raw = (beside / f"{name}_gtFine_{kind}.png" for kind in ("labelTrainIds", "labelIds"))
+        label = ready if ready.is_file() else raw
+        if not label.is_file():
+            raise InputError(f"{image} has no label map: expected {ready.resolve()} or {raw.name} beside it.")
+        kinds.add(label == raw)
+        pairs.append(Pair(name, image, label))
+    if len(kinds) > 1:
+        raise InputError(
+            f"Some maps in {root / 'gtFine' / part} are labelTrainIds and some labelIds only: make all of the "
+            "one kind, or delete those that are there."
+        )
+    table: Mapping[int, int] | None = None
+    if kinds == {True}:
+        table = {level: label for label, level in enumerate(CITYSCAPES.values())}
+    return LabelSet(pairs, len(CITYSCAPES), transforms, table=table)
