@@ -204,8 +204,8 @@ class _Reading:
         if int((count > 0).sum()) == 1:
             only = self.file.class_names[int(count.argmax())]
             raise InputError(
-                f"The labels of {path} ({int(count.sum()):,}) are all of the one class {only}; give predictions "
-                "on data of more classes."
+                f"The labels of {path} ({int(count.sum()):,}) are all of the one class {only}; give "
+                "predictions on data of more classes."
             )
 
     def _by_chance(self) -> tuple[Tensor, Tensor]:
