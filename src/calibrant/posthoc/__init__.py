@@ -5,6 +5,7 @@ from calibrant.posthoc.automatic import AutoCalibration, cross_validated
 from calibrant.posthoc.base import Calibrator, ConvergenceWarning, RowCalibrator
 from calibrant.posthoc.binning import HistogramBinning, IsotonicCalibration, ScalingBinning
 from calibrant.posthoc.class_temperature import ClassTemperatureScaling
+from calibrant.posthoc.conformal import ConformalSets, VennAbersCalibration
 from calibrant.posthoc.ensemble import EnsembleTemperatureScaling
 from calibrant.posthoc.files import SavedCalibrator, load_calibrator, save_calibrator
 from calibrant.posthoc.local import LocalTemperatureScaling
@@ -19,6 +20,7 @@ __all__ = [
     "BetaCalibration",
     "Calibrator",
     "ClassTemperatureScaling",
+    "ConformalSets",
     "ConvergenceWarning",
     "DirichletCalibration",
     "EnsembleTemperatureScaling",
@@ -34,6 +36,7 @@ __all__ = [
     "SplineCalibration",
     "TemperatureScaling",
     "VectorScaling",
+    "VennAbersCalibration",
     "create",
     "cross_validated",
     "list_calibrators",

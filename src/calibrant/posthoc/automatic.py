@@ -16,6 +16,9 @@ NONE = "none"
 #: Classes above which methods with a number for each pair of them are not tried.
 _MANY = 100
 _PAIRWISE = ("matrix", "dirichlet")
+#: Logits above which methods that go through them one by one are not tried.
+_LONG = 100_000
+_ONE_BY_ONE = ("venn_abers",)
 
 
 class NoCalibration(Calibrator):
@@ -235,6 +238,8 @@ def _unfit(name: str, logits: Tensor) -> str:
         return "It is for maps."
     if name in _PAIRWISE and logits.shape[1] > _MANY:
         return f"It has a number for each pair of {logits.shape[1]} classes; name it to try it."
+    if name in _ONE_BY_ONE and logits.numel() > _LONG:
+        return f"It would take long on {logits.numel():,} logits; name it to try it."
     return ""
 
 

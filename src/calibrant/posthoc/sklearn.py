@@ -132,6 +132,43 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         return tags
 
 
+class GivenProbabilities(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier whose features are its probabilities already, for what asks for a fitted classifier.
+
+    Args:
+        classes: number of classes.
+
+    Example:
+        >>> GivenProbabilities(2).predict([[0.2, 0.8]])
+        array([1])
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+
+    @property
+    def classes_(self) -> NDArray[np.int64]:
+        """The labels 0 to C - 1."""
+        return np.arange(self.classes)
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Do nothing."""
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the features."""
+        return np.asarray(X)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the labels of the largest features."""
+        labels: NDArray[np.int64] = np.asarray(X).argmax(1)
+        return labels
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell that there is nothing to fit."""
+        return True
+
+
 def _method(estimator: Any) -> str:
     return "decision_function" if hasattr(estimator, "decision_function") else "predict_proba"
 

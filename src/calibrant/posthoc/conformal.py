@@ -1,0 +1,219 @@
+"""Guarantees by exchangeability: Venn-Abers probabilities, and sets that hold the label as often as asked.
+
+Both are computed by MAPIE, which fitting needs; using what was fitted needs torch alone for Venn-Abers.
+"""
+
+import warnings
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calibrant.errors import InputError
+from calibrant.posthoc.base import Calibrator
+from calibrant.posthoc.one_vs_rest import OneVsRest, log_shares
+from calibrant.posthoc.registry import register
+
+_MISSING = "{} MAPIE; pip install 'calibrant[conformal]' brings it."
+
+
+@register("venn_abers")
+class VennAbersCalibration(OneVsRest):
+    r"""Calibrate with the label unknown: isotonic regression once with label 0 and once with 1.
+
+    $$p_0(s), \; p_1(s) = \text{isotonic regression of the rows and } (s, 0), \text{ or } (s, 1), \text{ at } s;
+      \quad \hat p = \frac{p_1}{1 - p_0 + p_1}$$
+
+    One of p_0 and p_1 is perfectly calibrated, whatever the distribution, if rows are exchangeable; `bounds`
+    returns both, and the distance between them says how sure the calibration itself is. The merged value is
+    never 0 or 1. For more than two classes, each is calibrated against the rest, and the results are divided by
+    their sum, which gives up the guarantee. MAPIE computes the regressions; they are kept as the step
+    functions that they are.
+
+    Attributes:
+        scores_: distinct probabilities of the fit, one class after the other.
+        low_: p_0 below, at, and between them, and above.
+        high_: p_1 there.
+        ends_: (K + 1,) where the scores of each class begin and end; K = 1 for two classes.
+
+    Shape:
+        - logits: (N, C, *); the output, log-probabilities, keeps shape, type and device.
+
+    Raises:
+        InputError: without MAPIE; as `Calibrator.fit` says; when it is used before a fit.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> logits = torch.randn(500, 2, generator=generator)
+        >>> target = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+        >>> venn = VennAbersCalibration().fit(3 * logits, target)
+        >>> low, high = venn.bounds(3 * logits[:1])
+        >>> bool(low[0, 1] <= venn(3 * logits[:1]).exp()[0, 1] <= high[0, 1])
+        True
+
+    Vovk, Petej, Fedorova: "Large-scale probabilistic predictors with and without guarantees of validity",
+    NeurIPS 2015.
+    """
+
+    scores_: Tensor
+    low_: Tensor
+    high_: Tensor
+    ends_: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("scores_", "low_", "high_"):
+            self.register_buffer(name, torch.zeros(0, dtype=torch.float64))
+        self.register_buffer("ends_", torch.zeros(1, dtype=torch.int64))
+
+    def fit_scores(self, log_p: Tensor, log_rest: Tensor, truth: Tensor) -> None:
+        """Tabulate p_0 and p_1 of each class."""
+        scores, low, high = [], [], []
+        for score, target in zip(log_p.exp().T.cpu(), truth.T.cpu(), strict=True):
+            knots = score.unique()
+            at = torch.stack([knots, torch.cat([(knots[1:] + knots[:-1]) / 2, (knots[-1:] + 2) / 2])], 1)
+            both = _venn_abers(score, target, torch.cat([(knots[:1] - 1) / 2, at.flatten()]))
+            scores.append(knots)
+            low.append(both[0])
+            high.append(both[1])
+        self._learned(
+            scores_=torch.cat(scores),
+            low_=torch.cat(low),
+            high_=torch.cat(high),
+            ends_=torch.tensor([0, *map(len, scores)]).cumsum(0),
+        )
+        self.converged_ = True
+
+    def log_odds(self, log_p: Tensor, log_rest: Tensor) -> Tensor:
+        """Return ln p_1 - ln(1 - p_0), the log-odds of the merged probability."""
+        low, high = self._look_up(log_p.exp())
+        return high.log() - torch.log1p(-low)
+
+    def bounds(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return p_0 and p_1 of each class.
+
+        Args:
+            logits: (N, C, *).
+
+        Returns:
+            Two float64 tensors (N, C, *).
+        """
+        log_p, _ = log_shares(logits.movedim(1, -1))
+        low, high = self._look_up(self._problems(log_p.exp()))
+        if logits.shape[1] == 2:
+            low, high = torch.cat([1 - high, low], -1), torch.cat([1 - low, high], -1)
+        return low.movedim(-1, 1), high.movedim(-1, 1)
+
+    def _look_up(self, score: Tensor) -> tuple[Tensor, Tensor]:
+        columns = []
+        for k, (start, end) in enumerate(pairwise(self.ends_.tolist())):
+            knots, at = self.scores_[start:end].to(score.device), score[..., k].contiguous()
+            # Even places lie between the scores of the fit, odd ones on them.
+            place = torch.searchsorted(knots, at) + torch.searchsorted(knots, at, right=True)
+            part = slice(2 * start + k, 2 * end + k + 1)
+            columns.append((self.low_[part].to(at.device)[place], self.high_[part].to(at.device)[place]))
+        low, high = zip(*columns, strict=True)
+        return torch.stack(low, -1), torch.stack(high, -1)
+
+
+class ConformalSets(Calibrator):
+    r"""Return for each row the set of classes that holds its label with a given probability.
+
+    $$\hat C(z) = \{k : s(z, k) \le \hat q\}, \quad
+      \hat q = \text{the } \lceil (N + 1)(1 - \alpha) \rceil\text{-th smallest of } s(z_i, y_i)$$
+
+    If the rows of the fit and later ones are exchangeable, the set holds the label with probability 1 - alpha
+    at least, whatever the model. The score s is 1 - p_k ("lac", the smallest sets on average) or the mass of
+    the classes down to k in falling order ("aps", whose sets adapt to the difficulty of a row). Split-conformal
+    prediction by MAPIE. It has no registered name and no `state_dict`, since it returns sets, not logits.
+
+    Args:
+        confidence: 1 - alpha, the share of the sets that hold their label.
+        score: "lac" or "aps".
+
+    Shape:
+        - logits: (N, C, *); the output is boolean, of the same shape.
+
+    Raises:
+        InputError: a confidence outside (0, 1), an unknown score; without MAPIE; fewer rows than
+            1 / (1 - confidence), which support no such set; as `Calibrator.fit` says; used before a fit.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> logits = torch.randn(2000, 5, generator=generator)
+        >>> target = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+        >>> sets = ConformalSets(0.9).fit(logits[:1000], target[:1000])(logits[1000:])
+        >>> 0.88 < float(sets[range(1000), target[1000:]].float().mean()) < 0.92
+        True
+
+    Sadinle, Lei, Wasserman: "Least ambiguous set-valued classifiers with bounded error levels", JASA 114, 2019;
+    Romano, Sesia, Candès: "Classification with valid and adaptive coverage", NeurIPS 2020.
+    """
+
+    def __init__(self, confidence: float = 0.9, score: Literal["lac", "aps"] = "lac") -> None:
+        super().__init__()
+        if not 0 < confidence < 1:
+            raise InputError(f"confidence must be between 0 and 1, not {confidence}.")
+        if score not in ("lac", "aps"):
+            raise InputError(f"score must be 'lac' or 'aps', not {score!r}.")
+        self.confidence, self.score = confidence, score
+        self._mapie: Any = None
+        self._classes = 0
+
+    @torch.no_grad()
+    def fit(self, logits: Tensor, target: Tensor, ignore_index: int | Iterable[int] | None = None) -> Self:
+        """Find the quantile; arguments, result and errors are those of `Calibrator.fit`."""
+        rows, labels = self.checked(logits, target, ignore_index)
+        if len(labels) * (1 - self.confidence) < 1:
+            raise InputError(
+                f"{len(labels)} rows support no sets of confidence {self.confidence}: give at least "
+                f"{int(np.ceil(1 / (1 - self.confidence)))}."
+            )
+        try:
+            from mapie.classification import SplitConformalClassifier
+
+            from calibrant.posthoc.sklearn import GivenProbabilities
+        except ModuleNotFoundError:
+            raise InputError(_MISSING.format("Conformal sets need")) from None
+        self._classes = rows.shape[1]
+        self._mapie = SplitConformalClassifier(
+            GivenProbabilities(self._classes), self.confidence, self.score, prefit=True, random_state=0
+        )
+        self._mapie.conformalize(_probabilities(rows), labels.cpu().numpy())
+        self.converged_ = True
+        return self
+
+    @torch.no_grad()
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return the sets."""
+        if self._mapie is None:
+            raise InputError("ConformalSets is not fitted; call fit(logits, target) first.")
+        rows = logits.movedim(1, -1)
+        if rows.shape[-1] != self._classes:
+            raise InputError(f"ConformalSets was fitted to {self._classes} classes, not {rows.shape[-1]}.")
+        _, sets = self._mapie.predict_set(_probabilities(rows.reshape(-1, self._classes)))
+        return torch.from_numpy(sets[..., 0]).to(logits.device).reshape(rows.shape).movedim(-1, 1)
+
+
+def _probabilities(rows: Tensor) -> Any:
+    return rows.double().softmax(1).cpu().numpy()
+
+
+def _venn_abers(score: Tensor, target: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Return p_0 and p_1 at probabilities, of (n,) probabilities and (n,) bool labels."""
+    try:
+        from mapie.calibration import VennAbersCalibrator
+
+        from calibrant.posthoc.sklearn import GivenProbabilities
+    except ModuleNotFoundError:
+        raise InputError(_MISSING.format("Venn-Abers calibration needs")) from None
+    fitted = VennAbersCalibrator(GivenProbabilities(2), cv="prefit")
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        fitted.fit(torch.stack([1 - score, score], 1).numpy(), target.long().numpy())
+        _, both = fitted.predict_proba(torch.stack([1 - at, at], 1).numpy(), p0_p1_output=True)
+    low, high = torch.from_numpy(np.asarray(both, dtype=np.float64)).T
+    return low, high

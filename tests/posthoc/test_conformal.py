@@ -1,0 +1,90 @@
+"""Venn-Abers probabilities are those of the definition; conformal sets hold the label as often as asked."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.isotonic import IsotonicRegression
+from torch import Tensor
+
+from calibrant.errors import InputError
+from calibrant.posthoc import ConformalSets, VennAbersCalibration
+
+
+def drawn(n: int, classes: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(n, classes, generator=generator, dtype=torch.float64)
+    return 2 * logits, torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+
+
+def by_definition(score: np.ndarray, target: np.ndarray, at: float, label: int) -> float:
+    fitted = IsotonicRegression(y_min=0, y_max=1).fit(np.append(score, at), np.append(target, label))
+    return float(fitted.predict([at])[0])
+
+
+def test_both_probabilities_are_those_of_the_definition() -> None:
+    logits, target = drawn(60, 2)
+    fitted = VennAbersCalibration().fit(logits[:40], target[:40])
+    low, high = fitted.bounds(logits)
+    p = logits.softmax(1)[:, 1].numpy()
+    for row in range(30, 60):
+        expected = [by_definition(p[:40], target[:40].numpy(), p[row], label) for label in (0, 1)]
+        assert [float(low[row, 1]), float(high[row, 1])] == pytest.approx(expected, abs=1e-9)
+    merged = high[:, 1] / (1 - low[:, 1] + high[:, 1])
+    assert torch.allclose(fitted(logits).exp()[:, 1], merged)
+    assert torch.allclose(low[:, 0], 1 - high[:, 1])
+
+
+def test_bounds_of_many_classes() -> None:
+    logits, target = drawn(200, 3)
+    low, high = VennAbersCalibration().fit(logits, target).bounds(logits)
+    assert low.shape == high.shape == (200, 3)
+    assert (low < high).all()
+    p = logits.softmax(1)[:, 2].numpy()
+    expected = by_definition(p, (target == 2).numpy(), p[7], 1)
+    assert float(high[7, 2]) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("score", ["lac", "aps"])
+def test_sets_hold_the_label_as_often_as_asked(score: str) -> None:
+    logits, target = drawn(3000, 6)
+    fitted = ConformalSets(0.8, score).fit(logits[:1000], target[:1000])  # type: ignore[arg-type]
+    sets = fitted(logits[1000:])
+    held = float(sets.gather(1, target[1000:].unsqueeze(1)).float().mean())
+    assert 0.77 < held < (0.83 if score == "lac" else 0.95)
+    if score == "lac":
+        p = logits.softmax(1)
+        lowest = p[:1000].gather(1, target[:1000].unsqueeze(1)).squeeze(1).sort(descending=True).values
+        threshold = lowest[int(np.ceil(1001 * 0.8)) - 1]
+        assert torch.equal(sets, p[1000:] >= threshold)
+
+
+def test_maps_and_labels_that_do_not_count() -> None:
+    logits, target = drawn(600, 3)
+    maps = logits.reshape(6, 10, 10, 3).movedim(-1, 1)
+    labels = target.reshape(6, 10, 10)
+    labels[0] = 255
+    fitted = ConformalSets(0.9).fit(maps, labels, ignore_index=255)
+    flat = ConformalSets(0.9).fit(logits[100:], target[100:])
+    assert torch.equal(fitted(maps).movedim(1, -1).reshape(-1, 3), flat(logits))
+
+
+def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, target = drawn(30, 3)
+    with pytest.raises(InputError, match=r"30 rows support no sets of confidence 0.99: give at least 100"):
+        ConformalSets(0.99).fit(logits, target)
+    with pytest.raises(InputError, match="confidence must be between 0 and 1"):
+        ConformalSets(90)
+    with pytest.raises(InputError, match="score must be 'lac' or 'aps'"):
+        ConformalSets(0.9, "hinge")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="is not fitted"):
+        ConformalSets(0.9)(logits)
+    with pytest.raises(InputError, match="was fitted to 3 classes, not 2"):
+        ConformalSets(0.9).fit(logits, target)(logits[:, :2])
+    for module in ("mapie.calibration", "mapie.classification"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match="needs MAPIE; pip install 'calibrant"):
+        VennAbersCalibration().fit(logits, target)
+    with pytest.raises(InputError, match="need MAPIE"):
+        ConformalSets(0.9).fit(logits, target)
