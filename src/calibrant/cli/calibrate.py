@@ -69,7 +69,8 @@ def execute(options: dict[str, Any]) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     say(f"{file.path}: {_rows(file, logits)}, {file.classes} classes.")
-    say(f"{name} fitted in {seconds:.2f} s: {fitted!r}".replace("\n", " "))
+    what = fitted.calibrator if isinstance(fitted, AutoCalibration) else fitted
+    say(f"{name} fitted in {seconds:.2f} s: {' '.join(repr(what).split())}")
     if isinstance(fitted, AutoCalibration):
         say(f"\nCross-validated NLL, {fitted.folds} folds; {fitted.chosen_} is lowest:\n{fitted.table()}\n")
     _show(console, before, after, tests, _where(file, test, fitted))
