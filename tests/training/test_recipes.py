@@ -1,12 +1,16 @@
 """Every shipped recipe: it resolves, builds, and takes two steps on data of its layout."""
 
+import tempfile
+from functools import cache
+from pathlib import Path
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
 from calibrant import data, models
-from calibrant.data import Data, DenseData, ImageData, TextData, TextSet, TextTask
+from calibrant.data import Data, DenseData, FileImageData, ImageData, TextData, TextSet, TextTask
 from calibrant.data.image_set import ImageSet, ImageTask
 from calibrant.losses import list_losses
 from calibrant.training.module import TrainingModule
@@ -15,16 +19,57 @@ from calibrant.training.recipe_files import list_recipes, load_recipe, summary
 from calibrant.training.schedules import rate_factor
 from calibrant.training.stage import count_steps, loading, quiet
 from calibrant.training.stages import build, build_second
+from tests.data.photos import write_folders
+from tests.data.test_image_layouts import write_cub, write_imagenet, write_val_txt
+from tests.data.test_label_maps import SMALL, write_voc
+from tests.data.test_list_files import write_lists
 from tests.training.tiny import tiny_maps
 
 
-def miniature(name: str) -> Data:
-    """Return a few random samples in the shape of a data set."""
+def miniature(name: str, **options: object) -> Data:
+    """Return a few random samples in the shape of a data set, read with options of its own."""
+    if name in FILES:
+        options |= FILES[name] | {"size": 8, "resize": 10}
+        return FileImageData(data.create(name, root=tiny_files() / name, **options))
     if name == "duts":
         return DenseData(tiny_maps())
+    if name == "voc":
+        return DenseData(data.create("voc", root=tiny_voc(), **SMALL))
     if name in TEXTS:
         return TextData(random_texts(TEXTS[name]))
     return ImageData(data.create("digits") if name == "digits" else random_images(name))
+
+
+@cache
+def tiny_voc() -> Path:
+    """Return a folder with a few photographs in the layout of PASCAL VOC."""
+    folder = Path(tempfile.mkdtemp())
+    write_voc(folder, train=20)
+    return folder
+
+
+#: Data sets that are read from files image by image, with the options that their miniatures need.
+FILES = {
+    "image_folder": {},
+    "imagenet": {},
+    "cub200": {"val": 2},
+    "imagenet_lt": {},
+    "places_lt": {},
+    "inaturalist2018": {"images": "pictures"},
+}
+
+
+@cache
+def tiny_files() -> Path:
+    """Return a folder with those data sets, each in a folder of its own."""
+    folder = Path(tempfile.mkdtemp())
+    write_folders(folder / "image_folder" / "train", [8, 6], ["cat", "dog"])
+    write_folders(folder / "image_folder" / "val", [2, 2], ["cat", "dog"], seed=500)
+    write_val_txt(folder / "imagenet" / "val.txt", write_imagenet(folder / "imagenet", each=11))
+    write_cub(folder / "cub200")
+    for name in ("imagenet_lt", "places_lt", "inaturalist2018"):
+        write_lists(folder / name)
+    return folder
 
 
 #: Classes of the data sets of texts that recipes name.
@@ -46,7 +91,7 @@ def random_texts(classes: int) -> TextTask:
 
 def random_images(name: str) -> ImageTask:
     """Return images of drawn pixels."""
-    classes = {"cifar10": 10, "cifar100": 100}[name.removesuffix("_lt")]
+    classes = {"cifar10": 10, "cifar100": 100, "tiny_imagenet": 200}[name.removesuffix("_lt")]
     generator = torch.Generator().manual_seed(0)
 
     def part(count: int) -> ImageSet:
@@ -64,14 +109,21 @@ def test_a_recipe_builds_and_takes_two_steps(name):
     # The published network is built; two steps of it cost seconds, so they are taken by a small one.
     recipe = load_recipe(name)
     # Nothing is downloaded here.
-    recipe.model.args.pop("pretrained", None)
-    images = miniature(recipe.data.name)
+    for option in ("pretrained", "weights_backbone", "weights"):
+        recipe.model.args.pop(option, None)
+    options = {} if recipe.data.val is None else {"val": recipe.data.val}
+    few = recipe.data.name in FILES
+    images = miniature(recipe.data.name, **(options | recipe.data.args if few else {}))
     with torch.device("meta"):
         assert sum(p.numel() for p in build_network(recipe, images).parameters()) > 1000
-    small = {"resnet50_cifar": "resnet20", "resnet32": "resnet20", "aslp": "tiny_dense_net"}
+    small = {"resnet50_cifar": "resnet20", "resnet32": "resnet20"}
+    small |= {"resnet50_tiny": "resnet20"}
+    small |= dict.fromkeys(["timm:resnet50", "timm:resnet50.tv_in1k", "torchvision:resnet50"], "tiny_net")
+    small |= {"places_resnet152": "tiny_net"}
+    small |= dict.fromkeys(["aslp", "torchvision:deeplabv3_resnet50"], "tiny_dense_net")
     recipe.model.name = small.get(recipe.model.name, recipe.model.name)
     for stage in (recipe.train, recipe.decouple):
-        stage.batch_size = min(stage.batch_size, 8 if isinstance(images, DenseData) else 32)
+        stage.batch_size = min(stage.batch_size, 2 if few else 8 if isinstance(images, DenseData) else 32)
     module = build(recipe, images)
     take_two_steps(module, images, recipe.trainer)
     if recipe.decouple.method not in ("none", "tau_norm"):
@@ -111,7 +163,7 @@ def moving(module: TrainingModule) -> list[nn.Parameter]:
 
 def build_network(recipe, images) -> nn.Module:
     if isinstance(images, DenseData):
-        return models.create_dense(recipe.model.name, **recipe.model.args)
+        return models.create_dense(recipe.model.name, **images.context, **recipe.model.args)
     classes = len(images.class_names)
     return models.create(recipe.model.name, num_classes=classes, **images.context, **recipe.model.args)
 
@@ -162,7 +214,7 @@ def test_mislas_is_as_released_for_every_imbalance(name):
     assert (second.sampler.name, second.sampler.extra_batches, second.mix.name) == ("class_balanced", 1, "none")
 
 
-LONG_TAILED = [name for name in list_recipes() if "_lt/" in name]
+LONG_TAILED = [name for name in list_recipes() if name.startswith(("cifar10_lt/", "cifar100_lt/"))]
 
 
 @pytest.mark.parametrize("name", LONG_TAILED)
@@ -222,3 +274,64 @@ def test_r52_is_trained_as_the_newsgroups():
     recipe, parent = load_recipe("r52"), load_recipe("newsgroups/ce")
     assert (recipe.data.name, recipe.data.val, recipe.data.args["groups"]) == ("text_table", 653, "counts")
     assert (recipe.train, recipe.model, recipe.losses) == (parent.train, parent.model, parent.losses)
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith("voc/")])
+def test_voc_recipes_are_as_published_and_differ_in_their_loss_alone(name):
+    recipe, parent = load_recipe(name), load_recipe("voc/ce")
+    train = recipe.train
+    assert (train.optimizer.name, train.optimizer.momentum, train.optimizer.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert (train.batch_size, train.clip, train.select, recipe.data.val) == (8, 2.0, "best", 293)
+    loss = name.removeprefix("voc/")
+    assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
+    recipe.train.loss, recipe.name = parent.train.loss, parent.name
+    assert recipe == parent
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith("tiny_imagenet/")])
+def test_tiny_imagenet_recipes_are_as_published_and_differ_in_their_loss_alone(name):
+    recipe, parent = load_recipe(name), load_recipe("tiny_imagenet/ce")
+    train = recipe.train
+    assert (train.optimizer.lr, train.optimizer.momentum, train.optimizer.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (train.batch_size, train.epochs, train.drop_last, train.clip) == (64, 100, False, 2.0)
+    assert (recipe.model.name, train.schedule.milestones, train.select) == ("resnet50_tiny", [40, 60], "best")
+    assert set(recipe.losses) == {n.split("/")[1] for n in list_recipes() if n.startswith("tiny_imagenet/")}
+    loss = name.removeprefix("tiny_imagenet/")
+    assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
+    recipe.train.loss, recipe.name = parent.train.loss, parent.name
+    assert recipe == parent
+
+
+#: Network, epochs and decay of the first stage; smoothing at head and tail: the released settings of MiSLAS.
+LISTED = {
+    "imagenet_lt": ("torchvision:resnet50", 180, 5e-4, 0.3, 0.0),
+    "inaturalist2018": ("torchvision:resnet50", 200, 1e-4, 0.3, 0.0),
+    "places_lt": ("places_resnet152", 90, 5e-4, 0.4, 0.1),
+}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_mislas_is_as_released_for_the_sets_with_lists(name):
+    recipe = load_recipe(f"{name}/mislas")
+    first, second = recipe.train, recipe.decouple
+    args = second.loss.args
+    assert LISTED[name] == (
+        recipe.model.name,
+        first.epochs,
+        first.optimizer.weight_decay,
+        args["eps_head"],
+        args["eps_tail"],
+    )
+    assert second.optimizer == first.optimizer
+    assert (first.mix.name, first.mix.alpha, first.schedule.name) == ("mixup", 0.2, "cosine")
+    assert (first.batch_size, second.batch_size, recipe.data.val) == (256, 256, 0)
+    assert (second.method, second.loss.name, second.epochs) == ("mislas", "las", 10)
+    assert (second.shift_bn, second.lr_factor, second.mix.name) == (True, 0.05, "none")
+    assert (second.sampler.name, second.sampler.extra_batches) == ("class_balanced", 1)
+
+
+def test_imagenet_has_the_rates_of_its_scheduler():
+    train = load_recipe("imagenet/ce").train
+    rates = [5e-4 * rate_factor(train.schedule, epoch, train.epochs) for epoch in (0, 1, 199)]
+    assert rates == pytest.approx([5e-7, 4.99969e-4, 5.03e-6], rel=1e-3)
+    assert train == load_recipe("imagenet_lt/validated").train

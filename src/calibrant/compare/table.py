@@ -42,12 +42,29 @@ MAPS: dict[str, tuple[str, float, int, bool]] = {
     "max_f": ("max F", 1.0, 4, True),
     "s": ("S", 1.0, 4, True),
 }
-METRICS = {"accuracy": COLUMNS["accuracy"], **GROUPS, **COLUMNS, **MAPS}
+#: How well label maps overlap, and their means over images; results of semantic segmentation have it.
+LABELS: dict[str, tuple[str, float, int, bool]] = {
+    "miou": ("mIoU %", 100.0, 2, True),
+    "miou_foreground": ("fg mIoU %", 100.0, 2, True),
+    "ece_image": ("image ECE %", 100.0, 2, False),
+    "ece_foreground": ("fg ECE %", 100.0, 2, False),
+}
+METRICS = {
+    "miou": LABELS["miou"],
+    "miou_foreground": LABELS["miou_foreground"],
+    "accuracy": COLUMNS["accuracy"],
+    **GROUPS,
+    "ece": COLUMNS["ece"],
+    **LABELS,
+    **COLUMNS,
+    **MAPS,
+}
 #: What is shown of a table with groups or of maps, so that it fits.
 _WITH_GROUPS = ("accuracy", *GROUPS, "ece", "classwise_ece", "nll")
 _WITH_MAPS = ("accuracy", "ece", "nll", *MAPS)
+_WITH_LABELS = (*LABELS, "ece", "aece", "nll")
 #: Without a paired test, and so without a mark.
-_UNTESTED = (*GROUPS, *MAPS)
+_UNTESTED = (*GROUPS, *MAPS, *LABELS)
 STAGES = {"none": "as trained", "temperature": "temperature"}
 #: Widest line of a table, in characters.
 WIDTH = 120
@@ -59,6 +76,11 @@ EXPLANATION = (
 )
 GROUPS_EXPLANATION = (
     "Many, medium, few: accuracy on the classes with many, with fewer and with few training samples, untested."
+)
+LABELS_EXPLANATION = (
+    "ECE and AECE pool the pixels of all images; image ECE is the mean of that of each image. fg, where there "
+    "is a background: mIoU without it; mean over images, by their pixels, of the ECE of what is not labelled "
+    "so."
 )
 ON_TEST = "†"
 ON_TEST_EXPLANATION = (
@@ -129,7 +151,7 @@ class Table:
     def shown(self) -> list[str]:
         """The metrics that `to_text` and `to_rich` show."""
         usual = tuple(COLUMNS)
-        for special, shown in ((GROUPS, _WITH_GROUPS), (MAPS, _WITH_MAPS)):
+        for special, shown in ((GROUPS, _WITH_GROUPS), (MAPS, _WITH_MAPS), ({"miou"}, _WITH_LABELS)):
             if set(special) <= set(self.metrics):
                 usual = shown
         return [metric for metric in self.metrics if metric in usual]
@@ -138,10 +160,12 @@ class Table:
     def explanations(self) -> list[str]:
         """What a reader must know of the marks and the columns, a sentence or two each."""
         grouped = any(metric in GROUPS for metric in self.metrics)
+        labelled = any(metric in LABELS for metric in self.metrics)
         on_test = any(row.selected_on_test for row in self.rows)
         return [
             EXPLANATION,
             *([GROUPS_EXPLANATION] if grouped else []),
+            *([LABELS_EXPLANATION] if labelled else []),
             *([ON_TEST_EXPLANATION] if on_test else []),
         ]
 
