@@ -30,6 +30,12 @@ def rows_of(pattern: str, counts: list[int]) -> list[tuple[str, int]]:
 def root(tmp_path_factory) -> Path:
     """Return a folder with all three sets."""
     folder = tmp_path_factory.mktemp("lists")
+    write_lists(folder)
+    return folder
+
+
+def write_lists(folder: Path) -> None:
+    """Write all three sets, the pictures of iNaturalist into a folder of their own."""
     lists = folder / "ImageNet_LT"
     write_list(lists / "ImageNet_LT_train.txt", folder, rows_of("train/n0{label}/n0{label}_{i}.JPEG", COUNTS))
     write_list(lists / "ImageNet_LT_val.txt", folder, rows_of("train/n0{label}/n0{label}_9{i}.JPEG", [2] * 4))
@@ -48,7 +54,6 @@ def root(tmp_path_factory) -> Path:
         rows = rows_of(f"train_val2018/?/{{label}}/{part}{{i}}.jpg", counts)
         rows = [(name.replace("?", groups[label]), label) for name, label in rows]
         write_list(folder / "iNaturalist18" / f"iNaturalist18_{part}.txt", at, rows)
-    return folder
 
 
 def test_classes_are_renumbered_by_falling_count_in_every_list(root):
