@@ -1,10 +1,9 @@
 """What the values of a recipe can be: found out before anything is computed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from calibrant.errors import InputError
-from calibrant.posthoc import CALIBRATORS
 from calibrant.training.recipe import Recipe, StageConfig
 
 _RULES: dict[str, Callable[[float], bool]] = {
@@ -55,12 +54,7 @@ def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
         for value in values:
             if value is not None and not _RULES[rule](value):
                 raise InputError(f"{key} must be {rule}, not {value}.")
-    for name in recipe.posthoc:
-        if getattr(CALIBRATORS.get(name), "spatial", False):
-            raise InputError(
-                f"posthoc {name!r} needs whole maps of logits, which runs do not keep; fit it with calibrant "
-                "calibrate, or leave it out."
-            )
+    _check_calibrators(recipe.posthoc)
     second = recipe.decouple
     _check_stage("train", recipe.train)
     if second.method != "none":
@@ -75,6 +69,18 @@ def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
             f"decouple.lr_factor {second.lr_factor} has no effect: decouple.method {second.method!r} trains no "
             "weights of the classifier. Leave it at 1."
         )
+
+
+def _check_calibrators(names: Sequence[str]) -> None:
+    # Loads torch, which the help of a command does without.
+    from calibrant.posthoc import CALIBRATORS
+
+    for name in names:
+        if getattr(CALIBRATORS.get(name), "spatial", False):
+            raise InputError(
+                f"posthoc {name!r} needs whole maps of logits, which runs do not keep; fit it with calibrant "
+                "calibrate, or leave it out."
+            )
 
 
 def _check_stage(name: str, stage: StageConfig) -> None:
