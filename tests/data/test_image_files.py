@@ -88,9 +88,10 @@ def test_what_is_missing_is_one_sentence_that_says_where_and_what(root, tmp_path
         message = str(caught.value)
         assert all(part in message for part in said), message
         assert message.count(". ") == 0
-    with pytest.raises(InputError, match=r"data\.train asks for 25 images of 24"):
-        data.create("image_folder", root=root, train=25)
-    with pytest.raises(InputError, match="24 of 24 samples cannot be set aside"):
+    for train in (25, 2, -1):
+        with pytest.raises(InputError, match=rf"{train} samples cannot be kept of 24 in 3 classes"):
+            data.create("image_folder", root=root, train=train)
+    with pytest.raises(InputError, match=r"24 of 24 samples cannot validate .* set data\.val to 21 at most"):
         data.create("image_folder", root=root, test_folder="none", val=24)
 
 

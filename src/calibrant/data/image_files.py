@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from calibrant.data.image_set import ImageBatch
 from calibrant.data.image_views import Views, drawing
-from calibrant.data.splits import stratified_split
+from calibrant.data.splits import kept_share, stratified_split
 from calibrant.errors import InputError
 from calibrant.metrics.definitions import Groups
 
@@ -142,10 +142,6 @@ def held_out(images: FileImageSet, val: int, seed: int) -> tuple[FileImageSet, F
     return images.subset(rest), images.subset(chosen)
 
 
-def thinned(images: FileImageSet, train: int | None, seed: int) -> FileImageSet:
-    """Keep `train` of the training images, of each class its share and at least one; all for None."""
-    if train is None:
-        return images
-    if train > len(images):
-        raise InputError(f"data.train asks for {train:,} images of {len(images):,}.")
-    return images.subset(stratified_split(images.targets, len(images) - train, seed=seed)[0])
+def thinned(images: FileImageSet, count: int | None, seed: int) -> FileImageSet:
+    """Keep so many of the images, of each class its share and at least one; all for None."""
+    return images.subset(kept_share(images.targets, count, seed=seed))

@@ -106,7 +106,7 @@ def places_lt(root: Path, **options: Unpack[ListsAndLook]) -> FileImageTask:
 
 @register("inaturalist2018")
 def inaturalist2018(root: Path, **options: Unpack[ListsAndLook]) -> FileImageTask:
-    """INaturalist 2018: 437,513 photographs of 8,142 species, 1,000 to 2 each; the 24,426 of its val list test.
+    """The iNaturalist set of 2018: 437,513 photographs of 8,142 species, 1,000 to 2 each; 24,426 test images.
 
     iNaturalist18_train.txt and iNaturalist18_val.txt, in the root or in iNaturalist18, have lines
     "train_val2018/<group>/<species>/<file> <label>". Nothing validates unless `val` says how many training

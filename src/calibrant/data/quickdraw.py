@@ -12,7 +12,7 @@ from calibrant.data.folders import find_folder
 from calibrant.data.image_set import ImageSet, ImageTask
 from calibrant.data.longtail import Tail, long_tailed
 from calibrant.data.registry import register
-from calibrant.data.splits import stratified_split
+from calibrant.data.splits import kept_share, stratified_split
 from calibrant.errors import InputError
 
 FILE = "quickdraw345.npz"
@@ -44,8 +44,7 @@ def quickdraw(root: Path, train: int | None = None, val: int | None = None, spli
     fitting, validation = stratified_split(
         targets, PER_CLASS * len(names) if val is None else val, seed=split_seed
     )
-    if train is not None:
-        fitting = fitting[stratified_split(targets[fitting], len(fitting) - train, seed=split_seed)[0]]
+    fitting = fitting[kept_share(targets[fitting], train, seed=split_seed)]
     everything = ImageSet(images, targets, torch.arange(len(images)))
     grey = images.double()
     return ImageTask(

@@ -104,8 +104,8 @@ def stratified_split(labels: Tensor, count: int, *, seed: int = 1) -> tuple[Tens
     room = [max(size - 1, 0) for size in sizes]
     if not 0 <= count <= sum(room):
         raise InputError(
-            f"{count:,} of {len(labels):,} samples cannot be set aside with one left of each class: there are "
-            f"{sum(room):,} at most."
+            f"{count:,} of {len(labels):,} samples cannot validate with one left of each class to train on: "
+            f"set data.val to {sum(room):,} at most."
         )
     if count == 0:
         return torch.arange(len(labels)), torch.arange(0)
@@ -123,3 +123,27 @@ def stratified_split(labels: Tensor, count: int, *, seed: int = 1) -> tuple[Tens
         random.shuffle(positions)
         chosen[torch.from_numpy(positions[:part])] = True
     return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
+
+
+def kept_share(labels: Tensor, train: int | None, *, seed: int = 1) -> Tensor:
+    """Return the positions of `train` samples, of each class its share and at least one; all for None.
+
+    Args:
+        labels: (N,) labels.
+        train: samples that are kept.
+        seed: seed of the shuffle within each class.
+
+    Raises:
+        InputError: more samples than there are, or fewer than classes.
+
+    Example:
+        >>> kept_share(torch.tensor([0, 0, 0, 0, 1, 1]), 3).tolist()
+        [0, 1, 5]
+    """
+    classes = int((labels.bincount() > 0).sum())
+    if train is not None and not classes <= train <= len(labels):
+        raise InputError(
+            f"{train:,} samples cannot be kept of {len(labels):,} in {classes:,} classes, one of each or more: "
+            "set data.train, or data.val, to a number that fits."
+        )
+    return stratified_split(labels, 0 if train is None else len(labels) - train, seed=seed)[0]

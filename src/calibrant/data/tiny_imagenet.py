@@ -12,7 +12,7 @@ from calibrant.data.image_files import read_picture
 from calibrant.data.image_set import ImageSet, ImageTask
 from calibrant.data.image_views import IMAGENET_MEAN, IMAGENET_STD
 from calibrant.data.registry import register
-from calibrant.data.splits import per_class_tail_split, stratified_split
+from calibrant.data.splits import kept_share, per_class_tail_split
 from calibrant.data.wordnet import readable_names
 from calibrant.errors import InputError
 
@@ -50,9 +50,7 @@ def tiny_imagenet(
     if rest or each < 0:
         raise InputError(f"data.val must be a multiple of the {len(classes)} classes, not {val}.")
     fitting, validation = per_class_tail_split(targets, each, seed=split_seed)
-    if train is not None:
-        spare = stratified_split(targets[fitting], len(fitting) - train, seed=split_seed)[0]
-        fitting = fitting[spare]
+    fitting = fitting[kept_share(targets[fitting], train, seed=split_seed)]
     paths = [folder / name for part in names for name in part]
     test_paths, test_targets = _annotated(folder / "val", classes)
     test = ImageSet(_decode(test_paths), test_targets, torch.arange(len(test_paths)))
