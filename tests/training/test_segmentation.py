@@ -1,5 +1,7 @@
 """Semantic segmentation: trained, judged in the sizes of the files; what is ignored counts nowhere."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -140,6 +142,26 @@ def test_what_is_ignored_counts_nowhere(root, loss):
         assert float(watched["val_ece"]) == pytest.approx(float(expected), rel=1e-9)
         overlap = segmentation(values, target, inputs="logits", include_background=True, ignore_index=255)
         assert float(watched["val_miou"]) == pytest.approx(float(overlap.miou), rel=1e-9)
+
+
+def test_processes_share_a_mean_over_the_pixels_that_count(root, monkeypatch):
+    recipe = recipe_of(root, train__loss__args={"weight": [1.0, 2.0, 0.5, 3.0, 1.0]})
+    images = read_data(recipe)
+    module = build(recipe, images)
+    target = images.task.test[[0, 1, 2]]["target"]
+    target[0, 5:] = 255
+    logits = torch.randn(3, 5, 40, 40, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(type(module), "trainer", SimpleNamespace(world_size=2))
+    parts = (slice(0, 1), slice(1, 3))
+    masses: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        "calibrant.training.module.sum_over_processes", lambda mine: masses.append(mine.clone())
+    )
+    for part in parts:
+        module._shared(module.loss(logits[part], target[part]), target[part])
+    monkeypatch.setattr("calibrant.training.module.sum_over_processes", lambda mine: mine.copy_(sum(masses)))
+    shared = [module._shared(module.loss(logits[part], target[part]), target[part])[0] for part in parts]
+    assert float(sum(shared) / 2) == pytest.approx(float(module.loss(logits, target)), rel=1e-6)
 
 
 @pytest.mark.parametrize(
