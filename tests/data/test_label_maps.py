@@ -1,5 +1,7 @@
 """Label maps: VOC, Cityscapes and folders as they lie on disk; transforms keep image and labels together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 
 from calibrant import data
 from calibrant.data import DenseData, LabelSet, LabelTransforms, Loading
-from calibrant.data.label_transforms import LabelDraws, fitted
+from calibrant.data.label_transforms import LabelDraws, fitted, recoloured
 from calibrant.data.pair_set import Augmented, Pair
 from calibrant.data.segmentation import CITYSCAPES, VOC
 from calibrant.errors import InputError
@@ -290,3 +292,17 @@ def test_maps_that_cannot_be_used(tmp_path):
         images = LabelSet([Pair("x", tmp_path / "image.png", tmp_path / name)], 5, LabelTransforms())
         with pytest.raises(InputError, match=said):
             images[0]
+
+
+def test_colours_turn_by_degrees():
+    red = Image.new("RGB", (4, 4), (200, 20, 20))
+    plain = LabelDraws(1.0, 0.0, 0.0, False, None, 0.0, None, 0.0)
+    assert np.array_equal(np.asarray(recoloured(red, plain)), np.asarray(red))
+    turned = np.asarray(recoloured(red, replace(plain, hue=120.0)))[0, 0]
+    assert np.abs(turned.astype(int) - [20, 200, 20]).max() <= 8
+    back = np.asarray(recoloured(red, replace(plain, hue=-240.0)))[0, 0]
+    assert np.abs(back.astype(int) - [20, 200, 20]).max() <= 8
+    grey = np.asarray(recoloured(red, replace(plain, hue=0.0, saturation=-255.0)))[0, 0]
+    assert np.ptp(grey) == 0
+    bright = np.asarray(recoloured(red, replace(plain, contrast=0.5, brightness=0.2)))[0, 0]
+    assert bright.tolist() == [151, 61, 61]

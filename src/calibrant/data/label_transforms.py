@@ -169,7 +169,8 @@ def recoloured(image: Picture, draws: LabelDraws) -> Picture:
         colours = np.array(image.convert("HSV")).astype(np.int16)
         colours[..., 0] = (colours[..., 0] + round(draws.hue * 256 / 360)) % 256
         colours[..., 1] = (colours[..., 1] + round(draws.saturation)).clip(0, 255)
-        image = Image.fromarray(colours.astype(np.uint8), mode="HSV").convert("RGB")
+        bands = [Image.fromarray(band) for band in colours.astype(np.uint8).transpose(2, 0, 1)]
+        image = Image.merge("HSV", bands).convert("RGB")
     return image
 
 

@@ -173,9 +173,9 @@ class StageConfig:
         clip: largest norm of the gradient, over all parameters; null for no limit.
         validate_every: epochs from one validation to the next; a loss that learns from validation, such as
             "cals", gets one every epoch.
-        select: which weights are kept: those of the "last" epoch; those of the "best" accuracy on validation, of
-            label maps the best mIoU (the first of equals); or, as some published code does, those of the best
-            on test, "test_best": results and tables then say so.
+        select: which weights are kept: those of the "last" epoch; those of the "best" accuracy on validation,
+            or mIoU of label maps (the first of equals); or, as some published code does, those of the best on
+            test, "test_best": results and tables then say so.
     """
 
     loss: LossConfig = field(default_factory=LossConfig)
