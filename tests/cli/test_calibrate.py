@@ -125,6 +125,13 @@ def test_probabilities_of_class_one_become_logits_of_both():
         (["calibrate", "val.npz", "--method", "temprature"], "did you mean 'temperature'?"),
         (["calibrate", "val.npz", "--method", "histogram:bins=3"], "did you mean 'n_bins'?"),
         (["calibrate", "val.npz", "--method", "histogram:n_bins"], "has no value for 'n_bins'"),
+        (["calibrate", "val.npz", "--method", "histogram:n_bins=ten"], "The options of --method"),
+        (["calibrate", "val.npz", "--method", "histogram:n_bins=[1"], "cannot be read, '[1'"),
+        (
+            ["calibrate", "val.npz", "--method", "temperature", "--class-counts", "5", "2"],
+            "The method 'temperature' takes no --class-counts",
+        ),
+        (["calibrate", "val.npz", "--method", "temperature", "--out", "."], "is a folder; name a file in it"),
         (["calibrate", "val.npz", "--test", "two.npz", "--method", "platt"], "predictions of 2 classes"),
         (["apply", "val.npz", "test.npz", "--out", "x.npz"], "val.npz is no calibrator, or damaged"),
         (["apply", "c.safetensors", "test.npz"], "calibrant apply needs a out"),

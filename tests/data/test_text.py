@@ -264,3 +264,15 @@ def test_a_table_may_say_how_its_classes_are_grouped(tmp_path):
     options = {"val": 0, "test_share": 0.0, "vectors": None}
     assert text_table(tmp_path, "t.csv", **options).groups is None
     assert text_table(tmp_path, "t.csv", groups="counts", **options).groups == "counts"
+
+
+def test_tables_that_cannot_be_read_are_refused(tmp_path):
+    (tmp_path / "latin.csv").write_bytes("text,label\ncaf\xe9,a\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.csv cannot be read as text in UTF-8"):
+        read_table(tmp_path / "latin.csv", "text", "label")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError, match=r"broken\.parquet cannot be read as parquet"):
+        read_table(tmp_path / "broken.parquet", "text", "label")
+    (tmp_path / "holes.csv").write_text("text,label\none,a\ntwo,\n")
+    with pytest.raises(InputError, match=r"Row 2 of .*holes\.csv has no label"):
+        read_table(tmp_path / "holes.csv", "text", "label")

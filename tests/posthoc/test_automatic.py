@@ -149,3 +149,13 @@ def test_a_calibrator_without_a_name_is_not_written(tmp_path: Path) -> None:
         save_calibrator(Mine(), tmp_path / "mine.safetensors")
     assert isinstance(Mine(), Calibrator)
     assert not list(tmp_path.iterdir())
+
+
+def test_counts_of_the_training_classes_reach_the_candidates():
+    generator = torch.Generator().manual_seed(3)
+    logits = 3 * torch.randn(300, 3, generator=generator)
+    target = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+    auto = create("auto", num_classes=3, class_counts=[100, 10, 1], candidates=["class_temperature"])
+    auto.fit(2 * logits, target)
+    assert auto.chosen_ == "class_temperature"
+    assert list(auto.calibrator.class_counts) == [100, 10, 1]

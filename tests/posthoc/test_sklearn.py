@@ -54,3 +54,21 @@ def test_mistakes_are_one_sentence() -> None:
         CalibratedClassifier(GaussianNB(), method="vektor").fit(X, Y)
     with pytest.raises(ValueError, match="A class has a single row"):
         CalibratedClassifier(GaussianNB()).fit(X[:3], [0, 1, 1])
+
+
+def test_a_frozen_classifier_keeps_its_classes_where_the_rows_lack_one():
+    fitted = GaussianNB().fit(X[:500], Y[:500])
+    kept = np.flatnonzero(Y[500:900] != 3) + 500
+    mended = CalibratedClassifier(FrozenEstimator(fitted)).fit(X[kept], Y[kept])
+    assert (mended.classes_ == fitted.classes_).all()
+    assert (mended.predict(X[900:]) == fitted.predict(X[900:])).all()
+    few = GaussianNB().fit(X[:500][Y[:500] < 5], Y[:500][Y[:500] < 5])
+    with pytest.raises(ValueError, match="none of the classes of the frozen classifier"):
+        CalibratedClassifier(FrozenEstimator(few)).fit(X[500:900], Y[500:900])
+
+
+def test_scores_of_pairs_of_classes_are_not_taken_for_those_of_classes():
+    chosen = np.flatnonzero(Y < 3)
+    pairs = SVC(decision_function_shape="ovo", probability=True, random_state=0)
+    mended = CalibratedClassifier(pairs, folds=3).fit(X[chosen], Y[chosen])
+    assert mended.score(X[chosen], Y[chosen]) > 0.9

@@ -1,6 +1,7 @@
 """`calibrant calibrate PREDICTIONS`."""
 
 import json
+import re
 import sys
 import time
 import warnings
@@ -45,7 +46,12 @@ def execute(options: dict[str, Any]) -> None:
     def make() -> Calibrator:
         return create(name, num_classes=file.classes, class_counts=counts, **arguments)
 
-    fitted = make()
+    try:
+        fitted = make()
+    except TypeError as error:
+        raise InputError(f"The options of --method {options['method']!r} do not fit: {error}.") from None
+    if counts is not None and not hasattr(fitted, "class_counts"):
+        raise InputError(f"The method {name!r} takes no --class-counts; leave them out.")
     values, target = file.read()
     logits = as_logits(values, file.inputs)
     start = time.perf_counter()
@@ -87,14 +93,20 @@ def parse_method(text: str) -> tuple[str, dict[str, Any]]:
     Example:
         >>> parse_method("histogram:n_bins=10,edges=equal_width")
         ('histogram', {'n_bins': 10, 'edges': 'equal_width'})
+        >>> parse_method("auto:candidates=[temperature, vector],folds=3")
+        ('auto', {'candidates': ['temperature', 'vector'], 'folds': 3})
     """
     name, _, rest = text.partition(":")
     arguments = {}
-    for pair in filter(None, rest.split(",")):
+    # At the commas that no bracket holds.
+    for pair in filter(None, re.split(r",(?![^\[(]*[\])])", rest)):
         key, equals, value = pair.partition("=")
         if not (key and equals):
             raise InputError(f"The method {text!r} has no value for {key!r}; write histogram:n_bins=10.")
-        arguments[key.strip()] = yaml.safe_load(value)
+        try:
+            arguments[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"The method {text!r} has a value that cannot be read, {value!r}.") from None
     return name, arguments
 
 

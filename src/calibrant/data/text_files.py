@@ -84,7 +84,8 @@ def read_table(path: Path, text: str | int, label: str | int) -> Corpus:
     """Read the column of texts and the column of labels of a CSV, TSV or parquet file.
 
     Raises:
-        InputError: no such file, a kind that is not known, or no such column.
+        InputError: no such file, a kind that is not known, one that cannot be read, no such column, a row
+            without a label.
     """
     if not path.is_file():
         raise InputError(f"Texts were looked for in {path.resolve()}, which is not there; set data.root.")
@@ -100,6 +101,9 @@ def read_table(path: Path, text: str | int, label: str | int) -> Corpus:
     short = [number for number, row in enumerate(rows, start=1) if len(row) <= max(at)]
     if short:
         raise InputError(f"Row {short[0]} of {path} has no column {max(at)}; count the columns from 0.")
+    unlabelled = [number for number, row in enumerate(rows, start=1) if not row[at[1]]]
+    if unlabelled:
+        raise InputError(f"Row {unlabelled[0]} of {path} has no label; leave such rows out.")
     return Corpus([row[at[0]] for row in rows], [row[at[1]] for row in rows])
 
 
@@ -116,15 +120,23 @@ def _read_csv(path: Path, *, headed: bool) -> tuple[list[str], list[list[str]]]:
     tabs = path.suffix == ".tsv"
     with path.open(encoding="utf-8", newline="") as file:
         lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
-        rows = [row for row in lines if row]
+        try:
+            rows = [row for row in lines if row]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path} cannot be read as text in UTF-8 ({error}); convert it.") from None
     return (rows[0], rows[1:]) if headed and rows else ([], rows)
 
 
 def _read_parquet(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
-        from pyarrow import parquet
+        from pyarrow import ArrowInvalid, parquet
     except ModuleNotFoundError:
         raise InputError(f"Reading {path.name} needs pyarrow: pip install pyarrow.") from None
-    table = parquet.read_table(path)
-    columns = [[str(value) for value in column.to_pylist()] for column in table.columns]
+    try:
+        table = parquet.read_table(path)
+    except (ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} cannot be read as parquet ({error}); write it again.") from None
+    columns = [
+        ["" if value is None else str(value) for value in column.to_pylist()] for column in table.columns
+    ]
     return list(table.column_names), [list(row) for row in zip(*columns, strict=True)]

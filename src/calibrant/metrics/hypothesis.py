@@ -121,12 +121,17 @@ class LabelDraws:
         return (bins.confidence.cpu() - hits) / bins.total
 
 
-def sign_flips(residuals: Tensor, total: int, *, draws: int = 999, seed: int = 0) -> Tensor:
+def sign_flips(
+    residuals: Tensor, total: int, *, rows: Tensor | None = None, draws: int = 999, seed: int = 0
+) -> Tensor:
     r"""Gaps of a calibrated network by turning the signs of clusters: $\frac1N \sum_g \pm r_g$.
 
     Args:
         residuals: (G, ...) sums over each cluster of confidence less correctness, by bin.
         total: number of rows N.
+        rows: (G,) rows of each cluster: what the clusters have in common is then taken out of their residuals.
+            That leaves the noise, and limits that the error itself does not widen; a p-value is of the
+            residuals as they are.
         draws: R; fewer, down to 199, where there are many classes.
         seed: of the signs.
 
@@ -144,13 +149,15 @@ def sign_flips(residuals: Tensor, total: int, *, draws: int = 999, seed: int = 0
     Economics and Statistics 2008.
     """
     flat = residuals.double().reshape(len(residuals), -1)
+    if rows is not None:
+        flat = flat - (rows.double() / total).unsqueeze(1) * flat.sum(0)
     draws = min(draws, max(_LEAST, _BUDGET // flat.shape[1]))
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (draws, len(flat)), generator=generator).double().mul_(2).sub_(1)
     return (signs @ flat / total).reshape(draws, *residuals.shape[1:])
 
 
-def calibration_test(bins: Bins, by_chance: Tensor) -> CalibrationTest:
+def calibration_test(bins: Bins, by_chance: Tensor, noise: Tensor | None = None) -> CalibrationTest:
     r"""Test the hypothesis that the network is calibrated, by the ECE or, of bins by class, the class-wise ECE.
 
     $$p = \frac{1 + \#\{T^* \ge T\}}{1 + R}$$
@@ -161,12 +168,14 @@ def calibration_test(bins: Bins, by_chance: Tensor) -> CalibrationTest:
     Args:
         bins: with the labels that there are; (B,), or (C, B) by class.
         by_chance: (R, B) or (R, C, B) gaps when calibrated, from `LabelDraws.gaps` or `sign_flips`.
+        noise: of the same shape, from which `expected` and `limit` are read instead: `sign_flips` with rows.
     """
     value, drawn = _error(bins.gap.cpu().unsqueeze(0))[0], _error(by_chance)
+    chance = drawn if noise is None else _error(noise)
     return CalibrationTest(
         float(value),
-        float(drawn.mean()),
-        float(drawn.quantile(0.95)),
+        float(chance.mean()),
+        float(chance.quantile(0.95)),
         (1 + int((drawn >= value * (1 - 1e-9)).sum())) / (1 + len(drawn)),
     )
 

@@ -16,10 +16,10 @@ class LabelScores(OverImages):
     """The metrics of label maps: those of `evaluate` with all pixels pooled, overlap, and means over images.
 
     `miou` is the mean over the classes of intersection over union. `ece_image` is the mean of the ECE of each
-    image, which published tables give: it is never below the pooled `ece`, in which the gaps of opposite sign
-    of different images cancel. With a background, `miou_foreground` leaves class 0 out of the mean, and
-    `ece_foreground` is the mean over images, weighted by their pixels, of the ECE of the pixels that are not
-    labelled 0.
+    image, which published tables give: of images with as many pixels it is never below the pooled `ece`, in
+    which the gaps of opposite sign of different images cancel. With a background, `miou_foreground` leaves
+    class 0 out of the mean, and `ece_foreground` is the mean over images, weighted by their pixels, of the ECE
+    of the pixels that are not labelled 0.
 
     The intervals come from images that are drawn again (a percentile bootstrap), as the pixels of an image
     depend on one another. Metrics that need quantiles or orders of all pixels (aece, ks, smooth_ece, auroc,

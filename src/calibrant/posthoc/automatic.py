@@ -47,6 +47,7 @@ class AutoCalibration(Calibrator):
 
     Args:
         candidates: names; None for all that there are, without those that do not apply: `excluded_` says why.
+        class_counts: training samples of each class, for the candidates that take them.
         folds: number of folds; fewer if there are fewer rows.
         seed: deals the rows to the folds.
 
@@ -73,14 +74,24 @@ class AutoCalibration(Calibrator):
 
     improves_nll = False
 
-    def __init__(self, candidates: Sequence[str] | None = None, *, folds: int = 5, seed: int = 0) -> None:
+    def __init__(
+        self,
+        candidates: Sequence[str] | None = None,
+        *,
+        class_counts: Sequence[int] | None = None,
+        folds: int = 5,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
+        if isinstance(candidates, str):
+            candidates = [candidates]
         if folds < 2:
             raise InputError(f"folds must be 2 or more, not {folds}.")
         for name in candidates or ():
             if name != NONE:
                 CALIBRATORS.get(name)
         self.candidates = None if candidates is None else tuple(candidates)
+        self.class_counts = None if class_counts is None else [int(n) for n in class_counts]
         self.folds, self.seed = folds, seed
         self.calibrator: Calibrator = NoCalibration()
         self.chosen_ = NONE
@@ -107,7 +118,8 @@ class AutoCalibration(Calibrator):
                 continue
             self.scores_[name], means[name] = scores, mean
         self.chosen_ = min(means, key=lambda name: (means[name], name != NONE))
-        self.calibrator = _build(self.chosen_, logits.shape[1]).fit(logits, target, ignore_index)
+        chosen = _build(self.chosen_, logits.shape[1], class_counts=self.class_counts)
+        self.calibrator = chosen.fit(logits, target, ignore_index)
         self.converged_ = self.calibrator.converged_
         return self
 
@@ -157,7 +169,7 @@ class AutoCalibration(Calibrator):
     ) -> tuple[list[float], float]:
         """Return the NLL of each fold that has labels, and that of all rows."""
         mended = cross_validated(
-            lambda: _build(name, logits.shape[1]),
+            lambda: _build(name, logits.shape[1], class_counts=self.class_counts),
             logits,
             target,
             ignore_index=ignore_index,

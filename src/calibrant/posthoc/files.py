@@ -50,6 +50,8 @@ def save_calibrator(calibrator: Calibrator, path: str | Path, class_names: Seque
         ('temperature', True)
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it.")
     header = {
         "schema": _SCHEMA,
         "method": method_of(calibrator),

@@ -83,6 +83,7 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         estimator = LogisticRegression() if self.estimator is None else self.estimator
         self.estimator_ = clone(estimator)
         if isinstance(estimator, FrozenEstimator):
+            index = self._known(np.asarray(y))
             scores = _logits(self.estimator_, X, len(self.classes_))
         else:
             scores = self._cross_validated(estimator, X, index)
@@ -90,6 +91,17 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         self.calibrator_ = create(self.method, num_classes=len(self.classes_), **(self.options or {}))
         self.calibrator_.fit(scores, torch.from_numpy(index))
         return self
+
+    def _known(self, y: NDArray[Any]) -> NDArray[np.int64]:
+        """Take the classes of a fitted classifier, which the rows given here need not all hold."""
+        given, self.classes_ = self.classes_, np.asarray(self.estimator_.classes_)
+        unknown = np.setdiff1d(given, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"The label {unknown[0]!r} is none of the classes of the frozen classifier; leave its rows out."
+            )
+        order = self.classes_.argsort()
+        return order[np.searchsorted(self.classes_, y, sorter=order)]
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the (n, C) mended probabilities."""
@@ -170,7 +182,9 @@ class GivenProbabilities(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _method(estimator: Any) -> str:
-    return "decision_function" if hasattr(estimator, "decision_function") else "predict_proba"
+    # One score a pair of classes says nothing of a class.
+    pairs = getattr(estimator, "decision_function_shape", None) == "ovo"
+    return "decision_function" if hasattr(estimator, "decision_function") and not pairs else "predict_proba"
 
 
 def _logits(estimator: Any, X: Any, classes: int) -> Tensor:
@@ -178,7 +192,6 @@ def _logits(estimator: Any, X: Any, classes: int) -> Tensor:
     method = _method(estimator)
     said = np.asarray(getattr(estimator, method)(X))
     if said.ndim == 2 and said.shape[1] != classes:
-        # One score a pair of classes says nothing of a class.
         method = "predict_proba"
         said = np.asarray(estimator.predict_proba(X))
     return _as_logits(said, method)

@@ -24,6 +24,8 @@ _PARTS = frozenset({"class_squares", "labels", "hits", "predictions"}).union(
     *(DEFINITIONS[name].parts for name in STANDARD)
 )
 DRAWS = 399
+#: Below so many maps, nothing that draws them again says much.
+FEW_MAPS = 20
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,9 @@ class _Reading:
         self.state.add(rows)
         self.groups.add(rows)
         self.maps += len(values)
-        self.digest.update(repr(tuple(target.shape[1:])).encode() if self.file.dense else b"")
-        self.digest.update(target.contiguous().numpy().tobytes())
+        for each in target if self.file.dense else [target]:
+            self.digest.update(repr(tuple(each.shape)).encode() if self.file.dense else b"")
+            self.digest.update(each.contiguous().numpy().tobytes())
         if self.draws is not None and int(self.state.sums["total"]) > EXACT_LIMIT:
             self.draws = None
         if self.draws is not None:
@@ -172,7 +175,8 @@ class _Reading:
                 if metric != "gap"
             }
         estimates = {metric: _within(metric, estimate) for metric, estimate in estimates.items()}
-        top, classes = self._by_chance()
+        drawn = self._by_chance(noise=False)
+        top, classes = noise = self._by_chance(noise=True)
         facts = self._classes(classes)
         shown = max(range(len(facts)), key=lambda k: facts[k].error - facts[k].limit) if len(facts) > 2 else 1
         parts = brier_decomposition(by_class)._asdict()
@@ -185,7 +189,12 @@ class _Reading:
             estimates=estimates,
             brier_parts={part: float(value) for part, value in parts.items() if part != "score"},
             gap=Estimate(gap, *ends.get("gap", (math.nan, math.nan))),
-            tests={"ece": calibration_test(bins, top), "classwise_ece": calibration_test(by_class, classes)},
+            tests={
+                name: calibration_test(each, gaps, limits)
+                for name, each, gaps, limits in zip(
+                    ("ece", "classwise_ece"), (bins, by_class), drawn, noise, strict=True
+                )
+            },
             drawn_labels=self.draws is not None,
             reliability=_reliability(bins),
             shown_class=shown,
@@ -208,13 +217,19 @@ class _Reading:
                 "predictions on data of more classes."
             )
 
-    def _by_chance(self) -> tuple[Tensor, Tensor]:
-        """Return the gaps of the bins, and of the bins by class, when the model is calibrated."""
+    def _by_chance(self, *, noise: bool) -> tuple[Tensor, Tensor]:
+        """Return the gaps of the bins, and of those by class, when calibrated: to test, or as noise alone."""
         bins, by_class = self.state.bins(), self.state.class_bins()
         if self.draws is not None:
             return self.draws.gaps(bins), self.draws.gaps(by_class)
         flips = [
-            sign_flips(self.groups[part], bins.total, draws=DRAWS, seed=self.seed)
+            sign_flips(
+                self.groups[part],
+                bins.total,
+                rows=self.groups["rows"] if noise else None,
+                draws=DRAWS,
+                seed=self.seed,
+            )
             for part in ("top_residual", "class_residual")
         ]
         return flips[0], flips[1]
@@ -244,7 +259,7 @@ class _Reading:
                 f"Every row of {self.file.path} lies within 0 to 1 and sums to 1: if these are probabilities, "
                 "say --inputs probs."
             )
-        if self.file.dense and self.maps < 20:
+        if self.file.dense and self.maps < FEW_MAPS:
             found.append(
                 f"{self.file.path} holds {self.maps} maps: intervals and tests draw maps again, and need more."
             )

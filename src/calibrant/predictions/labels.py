@@ -80,7 +80,7 @@ class LabelReader:
         indices: list[int] = []
         for k, word in enumerate(flat):
             known = self._by_name.get(word, word).strip()
-            if not _whole(known):
+            if not _whole(known) or abs(float(known)) >= 2**53:
                 row = k // max(values[0].size if values.ndim > 1 else 1, 1)
                 self._refuse(repr(word), place(row), "")
             indices.append(int(float(known)))

@@ -87,6 +87,8 @@ def write_predictions(file: PredictionFile, path: Path, inputs: str = "logits") 
     values, target = file.read()
     if inputs == "probs":
         values = values.softmax(1)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -94,7 +96,8 @@ def write_predictions(file: PredictionFile, path: Path, inputs: str = "logits") 
             if values.dtype == torch.bfloat16:
                 values = values.float()
             arrays = {inputs: values.numpy(), "targets": target.numpy()}
-            np.savez(unfinished, class_names=np.array(file.class_names), **arrays)  # type: ignore[arg-type]
+            with unfinished.open("wb") as opened:
+                np.savez(opened, class_names=np.array(file.class_names), **arrays)  # type: ignore[arg-type]
         else:
             names = {"class_names": json.dumps(file.class_names)}
             save_file({inputs: values.contiguous(), "targets": target.contiguous()}, unfinished, names)

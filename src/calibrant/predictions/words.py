@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from calibrant.metrics.hypothesis import CalibrationTest
-from calibrant.predictions.judgement import ClassFacts, Judgement
+from calibrant.predictions.judgement import FEW_MAPS, ClassFacts, Judgement
 
 LEVEL = 0.05
 #: Classes that are named, at most.
@@ -54,6 +54,8 @@ def _lean(found: Judgement) -> str:
 
 
 def _chance(found: Judgement) -> str:
+    if found.maps is not None and found.maps < FEW_MAPS:
+        return f"That cannot be told from {found.maps} maps, since pixels of a map depend on one another."
     ece, by_class = found.tests["ece"], found.tests["classwise_ece"]
     rows = f"{found.rows:,} {'pixels' if found.maps else 'rows'}"
     head = (

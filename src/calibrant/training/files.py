@@ -5,10 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from calibrant.errors import InputError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what was written there becomes `path` if the block succeeds.
+
+    Raises:
+        InputError: `path` is a folder.
 
     Example:
         >>> import tempfile
@@ -18,6 +23,8 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> target.read_text()
         'done'
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -43,7 +43,7 @@ _LIMITS = {
 
 
 def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
-    """Raise `InputError` for the first value that cannot be, or that would have no effect.
+    """Raise `InputError` for the first value that cannot be, or that would silently undo what the recipe says.
 
     Args:
         recipe: the recipe.
