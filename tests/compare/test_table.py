@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from calibrant.compare.table import COLUMNS, GROUPS, Table, holm, tabulate
+from calibrant.compare.columns import COLUMNS, GROUPS
+from calibrant.compare.significance import holm
+from calibrant.compare.table import Table, tabulate
 from calibrant.errors import InputError
 from calibrant.training.judging import judge
 from calibrant.training.run_folder import Predictions, RunFolder

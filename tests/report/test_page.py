@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from calibrant.compare.table import COLUMNS, tabulate
+from calibrant.compare.columns import COLUMNS
+from calibrant.compare.table import tabulate
 from calibrant.report import write_report
 from calibrant.training.run_folder import RunFolder
 from tests.report.conftest import MakeRun

@@ -9,84 +9,33 @@ from dataclasses import asdict, dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from calibrant.compare.columns import (
+    COLUMNS,
+    EXPLANATION,
+    GROUPS,
+    GROUPS_EXPLANATION,
+    LABELS,
+    LABELS_EXPLANATION,
+    MAPS,
+    METRICS,
+    ON_TEST,
+    ON_TEST_EXPLANATION,
+    UNTESTED,
+    WITH_GROUPS,
+    WITH_LABELS,
+    WITH_MAPS,
+)
 from calibrant.compare.naming import method_names
+from calibrant.compare.significance import PairedTests, leaders
 from calibrant.errors import InputError
-from calibrant.metrics import paired_test
-from calibrant.training.run_folder import Predictions, RunFolder
+from calibrant.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-#: Metric, its heading, the factor it is shown with, its digits, and whether more is better.
-COLUMNS: dict[str, tuple[str, float, int, bool]] = {
-    "accuracy": ("accuracy %", 100.0, 2, True),
-    "ece": ("ECE %", 100.0, 2, False),
-    "aece": ("AECE %", 100.0, 2, False),
-    "classwise_ece": ("class-wise %", 100.0, 3, False),
-    "nll": ("NLL", 1.0, 3, False),
-    "brier": ("Brier", 1.0, 4, False),
-}
-#: Accuracy on groups of classes by their number of training samples; results of long-tailed data have it.
-GROUPS: dict[str, tuple[str, float, int, bool]] = {
-    "many": ("many %", 100.0, 1, True),
-    "medium": ("medium %", 100.0, 1, True),
-    "few": ("few %", 100.0, 1, True),
-}
-#: How well binary maps fit their objects; results of dense tasks have it.
-MAPS: dict[str, tuple[str, float, int, bool]] = {
-    "oe": ("OE %", 100.0, 2, False),
-    "mae": ("MAE", 1.0, 4, False),
-    "max_f": ("max F", 1.0, 4, True),
-    "s": ("S", 1.0, 4, True),
-}
-#: How well label maps overlap, and their means over images; results of semantic segmentation have it.
-LABELS: dict[str, tuple[str, float, int, bool]] = {
-    "miou": ("mIoU %", 100.0, 2, True),
-    "miou_foreground": ("fg mIoU %", 100.0, 2, True),
-    "ece_image": ("image ECE %", 100.0, 2, False),
-    "ece_foreground": ("fg ECE %", 100.0, 2, False),
-}
-METRICS = {
-    "miou": LABELS["miou"],
-    "miou_foreground": LABELS["miou_foreground"],
-    "accuracy": COLUMNS["accuracy"],
-    **GROUPS,
-    "ece": COLUMNS["ece"],
-    **LABELS,
-    **COLUMNS,
-    **MAPS,
-}
-#: What is shown of a table with groups or of maps, so that it fits.
-_WITH_GROUPS = ("accuracy", *GROUPS, "ece", "classwise_ece", "nll")
-_WITH_MAPS = ("accuracy", "ece", "nll", *MAPS)
-_WITH_LABELS = (*LABELS, "ece", "aece", "nll")
-#: Without a paired test, and so without a mark.
-_UNTESTED = (*GROUPS, *MAPS, *LABELS)
 STAGES = {"none": "as trained", "temperature": "temperature"}
 #: Widest line of a table, in characters.
 WIDTH = 120
-#: Significance level of "not worse than the best", over all comparisons of one column together.
-LEVEL = 0.05
-EXPLANATION = (
-    "Mean ± standard deviation over seeds, on test. * best: the leading mean, and those that a paired "
-    "randomisation test on the test samples does not find worse (5 %, Holm); no mark where it tells none apart."
-)
-GROUPS_EXPLANATION = (
-    "Many, medium, few: accuracy on the classes with many, with fewer and with few training samples, untested."
-)
-LABELS_EXPLANATION = (
-    "ECE and AECE pool the pixels of all images; image ECE is the mean of that of each image. fg, where there "
-    "is a background: mIoU without it; mean over images, by their pixels, of the ECE of what is not labelled "
-    "so."
-)
-ON_TEST = "†"
-ON_TEST_EXPLANATION = (
-    "† the epoch was chosen by the accuracy on the test samples, as some published code does: its figures are "
-    "optimistic."
-)
 
 
 @dataclass(frozen=True)
@@ -151,7 +100,7 @@ class Table:
     def shown(self) -> list[str]:
         """The metrics that `to_text` and `to_rich` show."""
         usual = tuple(COLUMNS)
-        for special, shown in ((GROUPS, _WITH_GROUPS), (MAPS, _WITH_MAPS), ({"miou"}, _WITH_LABELS)):
+        for special, shown in ((GROUPS, WITH_GROUPS), (MAPS, WITH_MAPS), ({"miou"}, WITH_LABELS)):
             if set(special) <= set(self.metrics):
                 usual = shown
         return [metric for metric in self.metrics if metric in usual]
@@ -283,7 +232,7 @@ def tabulate(runs: list[RunFolder]) -> Table:
     metrics = [metric for metric in METRICS if all(_has(result, metric, stages) for _, result in results)]
     if not set(MAPS) <= set(metrics):
         metrics = [metric for metric in metrics if metric not in MAPS]
-    test = _Test({name: {s: run for s, (run, _) in seeds.items()} for name, seeds in groups.items()})
+    test = PairedTests({name: {s: run for s, (run, _) in seeds.items()} for name, seeds in groups.items()})
     rows = []
     for name, seeds in groups.items():
         order = sorted(seeds)
@@ -293,9 +242,9 @@ def tabulate(runs: list[RunFolder]) -> Table:
         }
         on_test = any(seeds[s][1].get("selected_on_test", False) for s in order)
         rows.append(Row(name, order, cells, on_test))
-    for metric in [metric for metric in metrics if metric not in _UNTESTED]:
+    for metric in [metric for metric in metrics if metric not in UNTESTED]:
         for stage in stages:
-            best = _best({row.method: row.cells[metric][stage].mean for row in rows}, metric, stage, test)
+            best = leaders({row.method: row.cells[metric][stage].mean for row in rows}, metric, stage, test)
             for row in rows:
                 cell = row.cells[metric][stage]
                 row.cells[metric][stage] = Cell(cell.mean, cell.std, cell.values, row.method in best)
@@ -311,72 +260,6 @@ def describe(data: dict[str, Any]) -> str:
     """
     sizes = f"{data['train']:,} train, {data['val']:,} validation, {data['test']:,} test samples"
     return f"{data['name']}: {sizes}{'; ' + data['note'] if data['note'] else ''}."
-
-
-def holm(p_values: dict[str, float], level: float) -> set[str]:
-    """Return the names whose hypotheses are rejected by Holm's step-down rule.
-
-    Example:
-        >>> sorted(holm({"a": 0.01, "b": 0.03, "c": 0.04}, 0.05))
-        ['a']
-    """
-    rejected: set[str] = set()
-    for i, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        if p > level / (len(p_values) - i):
-            break
-        rejected.add(name)
-    return rejected
-
-
-class _Test:
-    """The paired test between methods; predictions are read once."""
-
-    def __init__(self, runs: dict[str, dict[int, RunFolder]]) -> None:
-        self.runs = runs
-        self._read: dict[tuple[str, int], Predictions] = {}
-
-    def p_value(self, a: str, b: str, metric: str, stage: str) -> float:
-        """Return the p-value of the difference of two methods; nan where they cannot be paired."""
-        seeds = [
-            s
-            for s in sorted(self.runs[a].keys() & self.runs[b].keys())
-            if self._told(a, s) and self._told(b, s)
-        ]
-        pairs = [(self._predictions(a, s), self._predictions(b, s)) for s in seeds]
-        same = all(
-            torch.equal(p.ids, pairs[0][0].ids) and torch.equal(p.targets, pairs[0][0].targets)
-            for pair in pairs
-            for p in pair
-        )
-        if not pairs or not same:
-            return math.nan
-        ours, theirs = ([self._logits(name, s, stage) for s in seeds] for name in (a, b))
-        return paired_test(ours, theirs, pairs[0][0].targets, inputs="logits", metric=metric).p_value
-
-    def _told(self, name: str, seed: int) -> bool:
-        return self.runs[name][seed].predictions_path("test").is_file()
-
-    def _predictions(self, name: str, seed: int) -> Predictions:
-        if (name, seed) not in self._read:
-            self._read[name, seed] = self.runs[name][seed].predictions("test")
-        return self._read[name, seed]
-
-    def _logits(self, name: str, seed: int, stage: str) -> Tensor:
-        logits = self._predictions(name, seed).logits
-        if stage == "none":
-            return logits
-        return logits / float(self.runs[name][seed].result()["posthoc"][stage]["temperature"])
-
-
-def _best(means: dict[str, float], metric: str, stage: str, test: _Test) -> set[str]:
-    sign = -1 if COLUMNS[metric][3] else 1
-    if len(means) < 2 or any(math.isnan(mean) for mean in means.values()):
-        return set()
-    leader = min(means, key=lambda name: sign * means[name])
-    tested = {name: test.p_value(leader, name, metric, stage) for name in means if name != leader}
-    p_values = {name: p for name, p in tested.items() if not math.isnan(p)}
-    worse = holm(p_values, LEVEL)
-    return {leader, *p_values} - worse if worse else set()
 
 
 def _has(result: dict[str, Any], metric: str, stages: Sequence[str]) -> bool:

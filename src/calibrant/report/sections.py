@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from calibrant.compare.table import EXPLANATION, METRICS, Cell, Row
+from calibrant.compare.columns import EXPLANATION, METRICS
+from calibrant.compare.table import Cell, Row
 from calibrant.report.bins import Bins
 from calibrant.report.evidence import RAW, SCALED, Comparison, Method, Spread, differing_settings
 from calibrant.report.figures import Drawing, Dumbbell, Panel, curves, diagrams, overview

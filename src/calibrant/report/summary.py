@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from calibrant.compare.table import LEVEL, Cell, Row, holm
+from calibrant.compare.significance import LEVEL, holm
+from calibrant.compare.table import Cell, Row
 from calibrant.metrics import paired_test
 from calibrant.report.evidence import RAW, SCALED, Comparison, Method
 
