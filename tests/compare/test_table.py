@@ -32,7 +32,7 @@ def finished(
     run.write_predictions("val", predictions)
     run.write_predictions("test", predictions)
     data = {"name": "made", "train": 1, "val": len(target), "test": len(target), "note": ""}
-    judged = judge({"val": predictions, "test": predictions}, stages)
+    judged = judge({"val": predictions, "test": predictions}, stages, folder=run.path / "calibrators")
     for stage in judged["metrics"]["test"].values():
         stage |= {name: {"value": value, "low": None, "high": None} for name, value in (groups or {}).items()}
     run.write_result(
@@ -232,11 +232,81 @@ def test_runs_without_a_calibrator_have_one_line_each(tmp_path):
     target = torch.arange(30) % 3
     plain = finished(tmp_path, "plain", 0, torch.randn(30, 3), target, stages=())
     scaled = finished(tmp_path, "scaled", 0, torch.randn(30, 3), target)
-    for runs in ([plain], [plain, scaled]):
-        table = tabulate(runs)
-        assert table.stages == ["none"]
-        assert "temperature" not in table.to_text()
-        assert "temperature" not in drawn_in_120_columns(table)
+    table = tabulate([plain])
+    assert table.stages == ["none"]
+    assert "temperature" not in table.to_text() + drawn_in_120_columns(table)
+    table = tabulate([plain, scaled])
+    assert table.stages == ["none", "temperature"]
+    assert table.rows[0].cells["ece"]["temperature"].text("ece") == "–"
+    for text in (table.to_text(), drawn_in_120_columns(table)):
+        assert text.count("temperature") == 1
+    lines = list(csv.DictReader(io.StringIO(table.to_csv())))
+    assert {(line["method"], line["calibrated"]) for line in lines} == {
+        ("plain", "none"),
+        ("scaled", "none"),
+        ("scaled", "temperature"),
+    }
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory) -> Table:
+    """Two methods with three calibrators each; one has its classes off, which a vector mends."""
+    path = tmp_path_factory.mktemp("staged")
+    generator = torch.Generator().manual_seed(0)
+    logits = 1.5 * torch.randn(600, 3, generator=generator)
+    target = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+    stages = ("histogram", "vector", "temperature")
+    biased = logits + torch.tensor([2.0, 0.0, -2.0])
+    return tabulate(
+        [
+            finished(path, name, 0, z, target, stages=stages)
+            for name, z in (("fair", logits), ("biased", biased))
+        ]
+    )
+
+
+def test_every_stage_that_the_runs_hold_is_shown_with_temperature_first(staged):
+    assert staged.stages == ["none", "temperature", "histogram", "vector"]
+    fair, biased = (row.cells for row in staged.rows)
+    for text in (staged.to_text(), drawn_in_120_columns(staged)):
+        assert text.count("vector") == text.count("histogram") == 2
+    assert fair["nll"]["temperature"].best
+    assert not biased["nll"]["temperature"].best
+    assert abs(fair["nll"]["vector"].mean - biased["nll"]["vector"].mean) < 1e-3
+
+
+def test_a_difference_from_the_leader_is_that_of_the_means_after_the_calibrator(staged):
+    fair, biased = (row.cells for row in staged.rows)
+    for metric in ("nll", "accuracy", "brier"):
+        for stage in staged.stages:
+            cell, leader = (each[metric][stage] for each in (biased, fair))
+            if cell.against is None:
+                cell, leader = leader, cell
+            if cell.against is None:
+                # An infinite NLL takes no part.
+                assert (metric, stage) == ("nll", "histogram")
+                continue
+            assert cell.against.difference == pytest.approx(cell.mean - leader.mean, abs=1e-6)
+            assert cell.against.low <= cell.against.difference <= cell.against.high
+            assert cell.against.worse == (leader.best and not cell.best)
+
+
+def test_data_of_another_kind_has_a_table_of_its_own(runs, tmp_path):
+    changed = []
+    for run in runs[:2]:
+        other = RunFolder(tmp_path / run.path.parent.name)
+        result = run.result()
+        result["metrics"]["far"] = result["metrics"]["test"]
+        other.write_result(result)
+        changed.append(other)
+    table = tabulate(changed)
+    (far,) = table.others
+    assert (far.split, far.stages, far.metrics) == ("far", table.stages, table.metrics)
+    assert "\nOn far\n" in table.to_text()
+    assert "untested" in drawn_in_120_columns(far)
+    splits = [line["split"] for line in csv.DictReader(io.StringIO(table.to_csv()))]
+    assert splits.count("far") == splits.count("test") == len(splits) // 2
+    assert json.loads(table.to_json())["others"][0]["split"] == "far"
 
 
 def test_nothing_to_tabulate_is_refused():

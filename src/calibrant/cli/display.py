@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def show(console: Console, table: "Table") -> None:
-    """Print a table: drawn where it fits, as plain text elsewhere."""
+    """Print a table, and what stands beside it: drawn where they fit, as plain text elsewhere."""
     if console.is_terminal and console.width >= 110:
-        console.print(table.to_rich())
+        for each in (table, *table.others):
+            console.print(each.to_rich())
     else:
         print(table.to_text(), flush=True)
 

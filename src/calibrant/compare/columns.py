@@ -49,6 +49,7 @@ EXPLANATION = (
     "Mean ± standard deviation over seeds, on test. * best: the leading mean, and those that a paired "
     "randomisation test on the test samples does not find worse (5 %, Holm); no mark where it tells none apart."
 )
+ELSEWHERE_EXPLANATION = "Mean ± standard deviation over seeds, untested."
 GROUPS_EXPLANATION = (
     "Many, medium, few: accuracy on the classes with many, with fewer and with few training samples, untested."
 )

@@ -1,16 +1,39 @@
 """Which methods are the best of a column, as far as a paired test can tell."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from calibrant.compare.columns import COLUMNS
-from calibrant.metrics import paired_test
+from calibrant.compare.stages import logits_after
+from calibrant.metrics import PairedTest, paired_test
 from calibrant.training.run_folder import Predictions, RunFolder
 
 #: Significance level of "not worse than the best", over all comparisons of one column together.
 LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Against:
+    """A metric of a method less that of the leading one, on the same samples.
+
+    Attributes:
+        leader: the method with the best mean.
+        difference: mean over the seeds that both have.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        p_value: of the paired randomisation test.
+        worse: whether the test, corrected by Holm for the number of methods, finds the method worse.
+    """
+
+    leader: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    worse: bool
 
 
 def holm(p_values: dict[str, float], level: float) -> set[str]:
@@ -34,9 +57,11 @@ class PairedTests:
     def __init__(self, runs: dict[str, dict[int, RunFolder]]) -> None:
         self.runs = runs
         self._read: dict[tuple[str, int], Predictions] = {}
+        self._stage = ""
+        self._after: dict[tuple[str, int], Tensor | None] = {}
 
-    def p_value(self, a: str, b: str, metric: str, stage: str) -> float:
-        """Return the p-value of the difference of two methods; nan where they cannot be paired."""
+    def test(self, a: str, b: str, metric: str, stage: str) -> PairedTest | None:
+        """Return the test of method a less method b; None where they cannot be paired."""
         seeds = [
             s
             for s in sorted(self.runs[a].keys() & self.runs[b].keys())
@@ -49,9 +74,12 @@ class PairedTests:
             for p in pair
         )
         if not pairs or not same:
-            return math.nan
+            return None
         ours, theirs = ([self._logits(name, s, stage) for s in seeds] for name in (a, b))
-        return paired_test(ours, theirs, pairs[0][0].targets, inputs="logits", metric=metric).p_value
+        known_a, known_b = ([z for z in logits if z is not None] for logits in (ours, theirs))
+        if len(known_a) < len(seeds) or len(known_b) < len(seeds):
+            return None
+        return paired_test(known_a, known_b, pairs[0][0].targets, inputs="logits", metric=metric)
 
     def _told(self, name: str, seed: int) -> bool:
         return self.runs[name][seed].predictions_path("test").is_file()
@@ -61,20 +89,42 @@ class PairedTests:
             self._read[name, seed] = self.runs[name][seed].predictions("test")
         return self._read[name, seed]
 
-    def _logits(self, name: str, seed: int, stage: str) -> Tensor:
-        logits = self._predictions(name, seed).logits
-        if stage == "none":
-            return logits
-        return logits / float(self.runs[name][seed].result()["posthoc"][stage]["temperature"])
+    def _logits(self, name: str, seed: int, stage: str) -> Tensor | None:
+        if stage != self._stage:
+            # Those of one stage at a time: they are as large as the predictions.
+            self._stage, self._after = stage, {}
+        if (name, seed) not in self._after:
+            raw = self._predictions(name, seed).logits
+            self._after[name, seed] = logits_after(self.runs[name][seed], stage, raw)
+        return self._after[name, seed]
 
 
-def leaders(means: dict[str, float], metric: str, stage: str, test: PairedTests) -> set[str]:
-    """Return the methods not found worse than the one with the best mean; none where none is told apart."""
+def against_leader(means: dict[str, float], metric: str, stage: str, test: PairedTests) -> dict[str, Against]:
+    """Return how each method but the one with the best mean differs from that one, where a test can tell.
+
+    Args:
+        means: of each method; nothing is tested where one is nan, and one that is infinite takes no part.
+        metric: the metric.
+        stage: of calibration.
+        test: between two of the methods.
+    """
     sign = -1 if COLUMNS[metric][3] else 1
-    if len(means) < 2 or any(math.isnan(mean) for mean in means.values()):
+    if any(math.isnan(mean) for mean in means.values()):
+        return {}
+    # One probability of exactly 0, as histograms give, makes an NLL infinite.
+    finite = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+    if len(finite) < 2:
+        return {}
+    leader = min(finite, key=lambda name: sign * finite[name])
+    tested = {name: test.test(name, leader, metric, stage) for name in finite if name != leader}
+    known = {name: each for name, each in tested.items() if each is not None and not math.isnan(each.p_value)}
+    worse = holm({name: each.p_value for name, each in known.items()}, LEVEL)
+    return {name: Against(leader, *each, name in worse) for name, each in known.items()}
+
+
+def best(against: dict[str, Against]) -> set[str]:
+    """Return the leader and the methods not found worse; none where none is told apart."""
+    if not any(each.worse for each in against.values()):
         return set()
-    leader = min(means, key=lambda name: sign * means[name])
-    tested = {name: test.p_value(leader, name, metric, stage) for name in means if name != leader}
-    p_values = {name: p for name, p in tested.items() if not math.isnan(p)}
-    worse = holm(p_values, LEVEL)
-    return {leader, *p_values} - worse if worse else set()
+    leader = next(iter(against.values())).leader
+    return {leader, *(name for name, each in against.items() if not each.worse)}

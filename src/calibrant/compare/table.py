@@ -4,13 +4,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from calibrant.compare.columns import (
     COLUMNS,
+    ELSEWHERE_EXPLANATION,
     EXPLANATION,
     GROUPS,
     GROUPS_EXPLANATION,
@@ -26,14 +27,17 @@ from calibrant.compare.columns import (
     WITH_MAPS,
 )
 from calibrant.compare.naming import method_names
-from calibrant.compare.significance import PairedTests, leaders
+from calibrant.compare.significance import Against, PairedTests, against_leader, best
+from calibrant.compare.stages import short, stages_of
 from calibrant.errors import InputError
 from calibrant.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-STAGES = {"none": "as trained", "temperature": "temperature"}
+TEST, VALIDATION = "test", "val"
+#: By method and seed, a run and its result.
+Groups = dict[str, dict[int, tuple[RunFolder, dict[str, Any]]]]
 #: Widest line of a table, in characters.
 WIDTH = 120
 
@@ -45,14 +49,16 @@ class Cell:
     Attributes:
         mean: mean over the seeds.
         std: standard deviation over the seeds (divided by n - 1); nan for one seed.
-        values: one value a seed.
+        values: one value a seed; none where a run lacks the stage.
         best: whether the method is among the best.
+        against: how it differs from the leading method; None for that one, and without a test.
     """
 
     mean: float
     std: float
     values: list[float]
     best: bool = False
+    against: Against | None = None
 
     def text(self, metric: str) -> str:
         """Return "mean ± std" in the units of the table, with a star for a best one."""
@@ -85,9 +91,11 @@ class Table:
     Attributes:
         title: the recipes.
         rows: the methods, in the order of the runs given.
-        stages: the stages of calibration that every run has.
+        stages: the stages of calibration that any method has; the cells of one that lacks it are empty.
         note: what the data are.
         metrics: the metrics that every run has.
+        split: what it was measured on.
+        others: the tables of what else the runs were measured on, such as data of another kind.
     """
 
     title: str
@@ -95,6 +103,8 @@ class Table:
     stages: list[str]
     note: str
     metrics: list[str]
+    split: str = TEST
+    others: list["Table"] = field(default_factory=list)
 
     @property
     def shown(self) -> list[str]:
@@ -112,43 +122,45 @@ class Table:
         labelled = any(metric in LABELS for metric in self.metrics)
         on_test = any(row.selected_on_test for row in self.rows)
         return [
-            EXPLANATION,
+            EXPLANATION if self.split == TEST else ELSEWHERE_EXPLANATION,
             *([GROUPS_EXPLANATION] if grouped else []),
             *([LABELS_EXPLANATION] if labelled else []),
             *([ON_TEST_EXPLANATION] if on_test else []),
         ]
 
     def to_rich(self) -> "RichTable":
-        """Return a table for rich; it fits 120 columns."""
+        """Return a table for rich; it fits 120 columns. The others are not in it."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table as RichTable
         from rich.text import Text
 
         table = RichTable(
-            title=self.title,
-            caption="\n".join([self.note, *self.explanations]),
+            title=self.title if self.split == TEST else f"{self.title}, on {self.split}",
+            caption="\n".join([*([self.note] if self.split == TEST else []), *self.explanations]),
             caption_justify="left",
             box=SIMPLE_HEAD,
             collapse_padding=True,
             pad_edge=False,
         )
-        lines = self._lines()
-        names = len(lines[0]) - len(self.shown)
-        table.add_column(lines[0][0], overflow="fold")
-        for i, heading in enumerate(lines[0][1:], 1):
+        heads, blocks = self._lines()
+        names = len(heads) - len(self.shown)
+        table.add_column(heads[0], overflow="fold")
+        for i, heading in enumerate(heads[1:], 1):
             table.add_column(heading, justify="left" if i < names else "right", no_wrap=True)
-        each = (len(lines) - 1) // max(len(self.rows), 1)
-        for i, line in enumerate(lines[1:], 1):
-            cells = [
-                Text(cell, "bold" if j >= names and cell.endswith("*") else "") for j, cell in enumerate(line)
-            ]
-            table.add_row(*cells, end_section=i % each == 0)
+        for block in blocks:
+            for line in block:
+                cells = [
+                    Text(cell, "bold" if j >= names and cell.endswith("*") else "")
+                    for j, cell in enumerate(line)
+                ]
+                table.add_row(*cells, end_section=line is block[-1])
         return table
 
     def to_text(self) -> str:
-        """Return the table as plain text of at most 120 columns."""
-        lines = self._lines()
-        names = len(lines[0]) - len(self.shown)
+        """Return the table, and the others, as plain text of at most 120 columns."""
+        heads, blocks = self._lines()
+        lines = [heads, *(line for block in blocks for line in block)]
+        names = len(heads) - len(self.shown)
         widths = _widths(lines)
 
         def joined(line: list[str]) -> str:
@@ -158,52 +170,70 @@ class Table:
             ]
             return "  ".join(cells).rstrip()
 
+        first = [self.title, fill(self.note, 110)] if self.split == TEST else [f"On {self.split}"]
         return "\n".join(
             [
-                self.title,
-                fill(self.note, 110),
+                *first,
                 "",
                 *map(joined, lines),
                 "",
                 *(fill(text, 110) for text in self.explanations),
                 "",
+                *(other.to_text() for other in self.others),
             ]
         )
 
-    def _lines(self) -> list[list[str]]:
-        """Return the headings and the cells; where they are too wide, a method has a line for itself."""
+    def _lines(self) -> tuple[list[str], list[list[list[str]]]]:
+        """Return the headings, and the cells, a block of lines a method.
+
+        Where they are too wide, a method has a line for itself.
+        """
         headings = [METRICS[metric][0] for metric in self.shown]
-        body: list[list[str]] = []
+        blocks: list[list[list[str]]] = []
         for row in self.rows:
-            for stage in self.stages:
-                name = row.label if stage == self.stages[0] else ""
-                body.append([name, STAGES[stage], *(row.cells[m][stage].text(m) for m in self.shown)])
-        lines = [["method", "calibrated", *headings], *body]
-        if sum(_widths(lines)) + 2 * (len(lines[0]) - 1) <= WIDTH:
-            return lines
-        lines = [["method", *headings]]
-        for name, stage, *cells in body:
-            if name:
-                lines.append([name, *[""] * len(cells)])
-            lines.append([f"  {stage}", *cells])
-        return lines
+            held = [stage for stage in self.stages if row.cells[self.metrics[0]][stage].values]
+            blocks.append(
+                [
+                    [
+                        row.label if stage == held[0] else "",
+                        short(stage),
+                        *(row.cells[m][stage].text(m) for m in self.shown),
+                    ]
+                    for stage in held
+                ]
+            )
+        heads = ["method", "calibrated", *headings]
+        if sum(_widths([heads, *(line for block in blocks for line in block)])) + 2 * (len(heads) - 1) <= WIDTH:
+            return heads, blocks
+        return ["method", *headings], [
+            [[block[0][0], *[""] * len(headings)], *([f"  {stage}", *cells] for _, stage, *cells in block)]
+            for block in blocks
+        ]
 
     def to_json(self) -> str:
         """Return everything, values of each seed included, as JSON."""
         return json.dumps(_finite(asdict(self)), indent=1) + "\n"
 
     def to_csv(self) -> str:
-        """Return one line for each method, stage and metric."""
+        """Return one line for each method, stage and metric, the others included."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["method", "calibrated", "metric", "mean", "std", "best", "selected_on_test", "seeds"])
+        writer.writerow(
+            ["method", "calibrated", "metric", "mean", "std", "best", "selected_on_test", "seeds", "split"]
+        )
+        for table in (self, *self.others):
+            writer.writerows(table._records())
+        return out.getvalue()
+
+    def _records(self) -> Iterator[list[Any]]:
         for row in self.rows:
+            seeds = " ".join(map(str, row.seeds))
             for metric in self.metrics:
                 for stage in self.stages:
                     cell = row.cells[metric][stage]
-                    values = [row.method, stage, metric, cell.mean, cell.std, cell.best, row.selected_on_test]
-                    writer.writerow([*values, " ".join(map(str, row.seeds))])
-        return out.getvalue()
+                    if cell.values:
+                        values = [row.method, stage, metric, cell.mean, cell.std, cell.best]
+                        yield [*values, row.selected_on_test, seeds, self.split]
 
 
 def tabulate(runs: list[RunFolder]) -> Table:
@@ -223,32 +253,54 @@ def tabulate(runs: list[RunFolder]) -> Table:
     if not runs:
         raise InputError("There is nothing to tabulate: no run is finished.")
     results = [(run, run.result()) for run in runs]
-    recipes = list(dict.fromkeys(result["recipe"] for _, result in results))
-    groups: dict[str, dict[int, tuple[RunFolder, dict[str, Any]]]] = {}
+    groups: Groups = {}
     for name, (run, result) in zip(method_names([r for _, r in results]), results, strict=True):
         groups.setdefault(name, {})[result["seed"]] = (run, result)
-    first = results[0][1]
-    stages = [stage for stage in STAGES if all(stage in result["metrics"]["test"] for _, result in results)]
-    metrics = [metric for metric in METRICS if all(_has(result, metric, stages) for _, result in results)]
+    test = PairedTests({name: {s: run for s, (run, _) in seeds.items()} for name, seeds in groups.items()})
+    shared = [
+        split
+        for split in results[0][1]["metrics"]
+        if split not in (TEST, VALIDATION) and all(split in result["metrics"] for _, result in results)
+    ]
+    others = [_of_split(groups, split, None) for split in shared]
+    return replace(_of_split(groups, TEST, test), others=[other for other in others if other.metrics])
+
+
+def _of_split(groups: Groups, split: str, test: PairedTests | None) -> Table:
+    results = [result for seeds in groups.values() for _, result in seeds.values()]
+    stages = stages_of(results, split)
+    metrics = [metric for metric in METRICS if all(_has(result, metric, split) for result in results)]
     if not set(MAPS) <= set(metrics):
         metrics = [metric for metric in metrics if metric not in MAPS]
-    test = PairedTests({name: {s: run for s, (run, _) in seeds.items()} for name, seeds in groups.items()})
     rows = []
     for name, seeds in groups.items():
         order = sorted(seeds)
+        each = [seeds[s][1] for s in order]
         cells = {
-            metric: {stage: _cell([seeds[s][1] for s in order], metric, stage) for stage in stages}
+            metric: {
+                stage: _cell([result["metrics"][split] for result in each], metric, stage) for stage in stages
+            }
             for metric in metrics
         }
-        on_test = any(seeds[s][1].get("selected_on_test", False) for s in order)
-        rows.append(Row(name, order, cells, on_test))
-    for metric in [metric for metric in metrics if metric not in UNTESTED]:
-        for stage in stages:
-            best = leaders({row.method: row.cells[metric][stage].mean for row in rows}, metric, stage, test)
+        rows.append(Row(name, order, cells, any(result.get("selected_on_test", False) for result in each)))
+    if test is not None:
+        _mark(rows, stages, [metric for metric in metrics if metric not in UNTESTED], test)
+    recipes = dict.fromkeys(result["recipe"] for result in results)
+    return Table(", ".join(recipes), rows, stages, describe(results[0]["data"]), metrics, split)
+
+
+def _mark(rows: Sequence[Row], stages: Sequence[str], metrics: Sequence[str], test: PairedTests) -> None:
+    """Put the tests against the leading method, and the marks, into the cells."""
+    for stage in stages:
+        for metric in metrics:
+            held = {row.method: row.cells[metric][stage] for row in rows if row.cells[metric][stage].values}
+            against = against_leader({name: cell.mean for name, cell in held.items()}, metric, stage, test)
+            marked = best(against)
             for row in rows:
                 cell = row.cells[metric][stage]
-                row.cells[metric][stage] = Cell(cell.mean, cell.std, cell.values, row.method in best)
-    return Table(", ".join(recipes), rows, stages, describe(first["data"]), metrics)
+                row.cells[metric][stage] = replace(
+                    cell, best=row.method in marked, against=against.get(row.method)
+                )
 
 
 def describe(data: dict[str, Any]) -> str:
@@ -262,8 +314,8 @@ def describe(data: dict[str, Any]) -> str:
     return f"{data['name']}: {sizes}{'; ' + data['note'] if data['note'] else ''}."
 
 
-def _has(result: dict[str, Any], metric: str, stages: Sequence[str]) -> bool:
-    return all(metric in result["metrics"]["test"][stage] for stage in stages)
+def _has(result: dict[str, Any], metric: str, split: str) -> bool:
+    return all(metric in found for found in result["metrics"][split].values())
 
 
 def _widths(lines: list[list[str]]) -> list[int]:
@@ -272,8 +324,10 @@ def _widths(lines: list[list[str]]) -> list[int]:
     return [max(map(len, first)), *(max(len(line[i]) for line in lines) for i in range(1, len(lines[0])))]
 
 
-def _cell(results: Sequence[dict[str, Any]], metric: str, stage: str) -> Cell:
-    found = [result["metrics"]["test"][stage][metric]["value"] for result in results]
+def _cell(splits: Sequence[dict[str, Any]], metric: str, stage: str) -> Cell:
+    if not all(stage in split for split in splits):
+        return Cell(math.nan, math.nan, [])
+    found = [split[stage][metric]["value"] for split in splits]
     values = [math.nan if value is None else float(value) for value in found]
     mean = sum(values) / len(values)
     if len(values) < 2:
@@ -286,4 +340,4 @@ def _finite(tree: Any) -> Any:
         return {key: _finite(value) for key, value in tree.items()}
     if isinstance(tree, list):
         return [_finite(value) for value in tree]
-    return None if isinstance(tree, float) and math.isnan(tree) else tree
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

@@ -79,6 +79,9 @@ class RunFolder:
     `weights/{train,decouple}.safetensors`   the network after a stage; its presence ends the stage
     `predictions/{val,test}.safetensors`     logits, targets, ids
     `predictions/test/NAME.png`              instead, of a dense run: the map of each test image
+    `calibrators/NAME.safetensors`           what was fitted on validation
+    `errors.csv`, `errors/`                  test errors made with most confidence; pictures, if of images
+    `gaps.safetensors`, `gaps/`              of a dense run: where in the image confidence and truth part
     `result.json`                            every metric; written last: its presence ends the run
     ======================================== ==================================================
 
@@ -137,6 +140,10 @@ class RunFolder:
     def predictions_path(self, split: Split) -> Path:
         """Return the file of the predictions on a split."""
         return self.path / "predictions" / f"{split}.safetensors"
+
+    def calibrator_path(self, name: str) -> Path:
+        """Return the file of a calibrator that was fitted on validation."""
+        return self.path / "calibrators" / f"{name}.safetensors"
 
     @property
     def begun(self) -> bool:
