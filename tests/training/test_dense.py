@@ -9,6 +9,7 @@ from PIL import Image
 
 from calibrant.compare.table import tabulate
 from calibrant.errors import InputError
+from calibrant.training.gap_maps import read_means, read_worst
 from calibrant.training.levels import read_ends
 from calibrant.training.runner import read_data, run
 from calibrant.training.stages import build, build_second
@@ -52,6 +53,28 @@ def test_a_run_measures_maps_and_keeps_them(tmp_path):
     # A probability within half a level of one half may be rounded to the other side.
     assert result["metrics"]["test"]["none"]["accuracy"]["value"] == pytest.approx(hits / pixels, abs=0.01)
     assert {"val_accuracy", "val_ece", "val_nll", "train_bce"} <= set(target.history())
+    for split in ("test", "nothing"):
+        for stage, metrics in result["metrics"][split].items():
+            bins, facts = result["reliability"][split][stage], result["classes"][split][stage]
+            known = [
+                (n, c, a)
+                for n, c, a in zip(bins["count"], bins["confidence"], bins["accuracy"], strict=True)
+                if n
+            ]
+            ece = sum(n * abs(c - a) for n, c, a in known) / sum(n for n, _, _ in known)
+            assert ece == pytest.approx(metrics["ece"]["value"])
+            assert np.mean(facts["error"]) == pytest.approx(metrics["classwise_ece"]["value"])
+    assert sum(result["reliability"]["test"]["none"]["count"]) == pixels
+    gap = read_means(target)["none"].mean()
+    assert gap == pytest.approx(_gap(result["reliability"]["test"]["none"]), abs=0.02)
+    assert {image.name for image in read_worst(target)} <= set(images.names)
+
+
+def _gap(bins):
+    known = [
+        (n, c - a) for n, c, a in zip(bins["count"], bins["confidence"], bins["accuracy"], strict=True) if n
+    ]
+    return sum(n * gap for n, gap in known) / sum(n for n, _ in known)
 
 
 def test_the_table_of_maps_shows_how_well_they_fit(tmp_path):

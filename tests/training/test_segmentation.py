@@ -11,6 +11,7 @@ from calibrant.compare.table import tabulate
 from calibrant.errors import InputError
 from calibrant.metrics.functional import ece, segmentation
 from calibrant.posthoc import load_calibrator
+from calibrant.training.gap_maps import read_means
 from calibrant.training.runner import read_data, run
 from calibrant.training.stages import build
 from tests.data.test_label_maps import SMALL, write_voc
@@ -71,6 +72,18 @@ def test_a_run_measures_label_maps_and_keeps_them(finished, root):
     assert result["data"]["classes"] == 5
     task = read_data(recipe_of(root)).task
     assert result["data"]["class_counts"] == task.train.pixel_counts().tolist()
+
+
+def test_bins_and_classes_are_kept_for_the_page(finished):
+    result = finished.result()
+    found, bins = result["metrics"]["test"]["none"], result["reliability"]["test"]["none"]
+    known = [k for k, count in enumerate(bins["count"]) if count]
+    gaps = sum(bins["count"][k] * abs(bins["confidence"][k] - bins["accuracy"][k]) for k in known)
+    assert gaps / sum(bins["count"]) == pytest.approx(found["ece"]["value"])
+    assert all(bins["low"][k] <= bins["accuracy"][k] <= bins["high"][k] for k in known)
+    errors = result["classes"]["test"]["none"]["error"]
+    assert np.mean(errors) == pytest.approx(found["classwise_ece"]["value"])
+    assert set(read_means(finished)) == {"none", "temperature"}
 
 
 def test_overlap_is_that_of_the_maps_that_are_kept(finished, root):

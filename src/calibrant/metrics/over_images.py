@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from calibrant.metrics.definitions import DEFINITIONS
-from calibrant.metrics.evaluation import Estimate, evaluate_state
+from calibrant.metrics.evaluation import Estimate, Reliability, evaluate_state
 from calibrant.metrics.rows import Rows
 from calibrant.metrics.state import State, Sums
 
@@ -77,6 +77,36 @@ class OverImages(ABC):
         places = torch.randint(len(self), (RESAMPLES, len(self)), generator=generator)
         drawn = [self._measured(images, row.bincount(minlength=len(self)).double()) for row in places]
         return {name: Estimate(value, *_interval(name, drawn, level)) for name, value in found.items()}
+
+    @property
+    def pooled(self) -> State:
+        """The state of all pixels together."""
+        return self._pooled
+
+    def reliability(self, *, level: float = 0.95, seed: int = 0) -> Reliability:
+        """Return confidence and accuracy by equal-width bin, all pixels pooled.
+
+        Args:
+            level: probability that the interval of an accuracy covers the truth.
+            seed: of the images that are drawn again for it.
+
+        Raises:
+            InputError: no image was added.
+        """
+        bins = self._pooled.bins()
+        generator = Generator().manual_seed(seed)
+        places = torch.randint(len(self), (RESAMPLES, len(self)), generator=generator)
+        weights = torch.stack([row.bincount(minlength=len(self)) for row in places]).double()
+        count, correct = (
+            weights @ torch.stack([part[f"top_{name}"] for part in self._images]).double()
+            for name in ("count", "correct")
+        )
+        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+        low, high = (correct / count).nanquantile(ends, dim=0)
+        edges, counted, confidence, accuracy = (
+            x.cpu() for x in (bins.edges, bins.count.double(), bins.mean_confidence, bins.accuracy)
+        )
+        return Reliability(edges, counted, confidence, accuracy, low, high)
 
     def _measured(self, images: Sums, weights: Tensor) -> dict[str, float]:
         kept = {name: images[name] for name in self._pooled.sums if name in images}

@@ -26,14 +26,22 @@ class DenseModule(MapModule):
 
     def measure(
         self, scores: OverImages, images: PairSet, position: int, logits: Tensor, calibrator: Calibrator | None
-    ) -> Image.Image:
-        """Add a map, calibrated, then resized to its label and never stretched; return it in 256 levels."""
+    ) -> Tensor:
+        """Add a map, calibrated, then resized to its label and never stretched; return its probabilities."""
         assert isinstance(scores, MapScores)
         label = images.label(position)
         size = (label.shape[0], label.shape[1])
-        shown = saliency_map_from_logits(mended(logits.cpu()[None], calibrator), size)[0, 0]
+        shown: Tensor = saliency_map_from_logits(mended(logits.cpu()[None], calibrator), size)[0, 0]
         scores.add(shown, label)
-        return Image.fromarray(np.asarray((shown * 255).round().to(torch.uint8).numpy()))
+        return shown
+
+    def picture(self, said: Tensor) -> Image.Image:
+        """Return probabilities in 256 levels."""
+        return Image.fromarray(np.asarray((said * 255).round().to(torch.uint8).numpy()))
+
+    def judged(self, said: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probability of the likelier side of each pixel, and whether that is right."""
+        return torch.maximum(said, 1 - said), (said > 0.5) == (label >= 128)
 
     def pixels(self, images: PairSet, position: int, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and labels in the size of the network's input; that of the background is 0."""

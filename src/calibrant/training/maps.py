@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from calibrant.data import DenseData, PairSet
 from calibrant.data.pair_set import MapBatch
 from calibrant.metrics.over_images import OverImages
 from calibrant.posthoc import Calibrator, save_calibrator
+from calibrant.training.class_facts import ClassFacts, as_list
 from calibrant.training.files import replacing
+from calibrant.training.gap_maps import GapMaps
 from calibrant.training.judging import fit_calibrator, in_json
 from calibrant.training.module import TrainingModule
+from calibrant.training.run_folder import RunFolder
 
 #: Pixels of each validation image to which calibrators are fitted.
 PIXELS = 1000
@@ -37,8 +41,16 @@ class MapModule(TrainingModule):
     @abstractmethod
     def measure(
         self, scores: OverImages, images: PairSet, position: int, logits: Tensor, calibrator: Calibrator | None
-    ) -> Image:
-        """Add an image to scores, calibrated and in the size of its file; return the map to be kept."""
+    ) -> Tensor:
+        """Add an image to scores, calibrated and in the size of its file; return what was added."""
+
+    @abstractmethod
+    def picture(self, said: Tensor) -> Image:
+        """Return what `measure` added as the map to be kept."""
+
+    @abstractmethod
+    def judged(self, said: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (H, W) the confidence of what `measure` added, nan where none counts, and what is right."""
 
     @abstractmethod
     def pixels(self, images: PairSet, position: int, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +76,8 @@ def judge_maps(
         trainer: makes the predictions.
         calibrators: names; each is fitted to pixels of the validation images.
         folder: of the run: the maps of the test images, before calibration, are kept there as 8-bit pictures in
-            predictions/test, and what was fitted as calibrators/NAME.safetensors.
+            predictions/test, what was fitted as calibrators/NAME.safetensors, and where confidence and truth
+            part, by `GapMaps`.
     """
     task = data.task
     sets: dict[str, PairSet] = {"val": task.val, "test": task.test, **task.ood}
@@ -85,21 +98,42 @@ def judge_maps(
                 save_calibrator(calibrator, folder / "calibrators" / f"{name}.safetensors", data.class_names)
                 stages[name] = calibrator
     scores = {name: {stage: module.new_scores() for stage in stages} for name in sets}
+    gaps = GapMaps(task.test)
 
     def measure(name: str, position: int, logits: Tensor) -> None:
         for stage, calibrator in stages.items():
-            shown = module.measure(scores[name][stage], sets[name], position, logits, calibrator)
-            if name == "test" and stage == "none":
-                path = folder / "predictions" / "test" / f"{sets[name].names[position]}.png"
+            said = module.measure(scores[name][stage], sets[name], position, logits, calibrator)
+            if name != "test":
+                continue
+            gaps.add(stage, position, *module.judged(said, task.test.label(position)))
+            if stage == "none":
+                path = folder / "predictions" / "test" / f"{task.test.names[position]}.png"
                 with replacing(path) as temporary:
-                    shown.save(temporary, format="png")
+                    module.picture(said).save(temporary, format="png")
 
     _go(module, data, trainer, sets, measure)
+    gaps.write(RunFolder(folder))
     found = {
         name: {stage: in_json(part.estimates(intervals=name != "val")) for stage, part in parts.items()}
         for name, parts in scores.items()
     }
-    return {"metrics": found, "posthoc": fitted}
+    # Of the samples of other runs, predictions tell: of maps there are too many.
+    told = {name: parts for name, parts in scores.items() if name != "val"}
+    return {
+        "metrics": found,
+        "posthoc": fitted,
+        "reliability": {
+            name: {stage: _in_lists(part) for stage, part in parts.items()} for name, parts in told.items()
+        },
+        "classes": {
+            name: {stage: ClassFacts.of(part.pooled).as_json() for stage, part in parts.items()}
+            for name, parts in told.items()
+        },
+    }
+
+
+def _in_lists(scores: OverImages) -> dict[str, list[float | None]]:
+    return {name: as_list(values) for name, values in asdict(scores.reliability()).items()}
 
 
 def drawn(count: int, position: int) -> Tensor:

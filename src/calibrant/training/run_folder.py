@@ -228,6 +228,16 @@ class RunFolder:
         """The perturbation level of each training image, of the losses that learn them."""
         return self.path / "levels.csv"
 
+    @property
+    def errors_path(self) -> Path:
+        """The test errors made with most confidence."""
+        return self.path / "errors.csv"
+
+    @property
+    def gaps_path(self) -> Path:
+        """Where in the image confidence and truth part, of a dense run."""
+        return self.path / "gaps.safetensors"
+
     def seconds(self) -> float:
         """Return the wall-clock time of the stages that are finished, without interruptions."""
         total = 0.0

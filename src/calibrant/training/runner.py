@@ -23,6 +23,7 @@ from calibrant.data import (
 )
 from calibrant.errors import InputError
 from calibrant.training.callbacks import Listener
+from calibrant.training.errors import write_errors
 from calibrant.training.files import write_text
 from calibrant.training.judging import judge
 from calibrant.training.maps import MapModule, judge_maps
@@ -105,6 +106,7 @@ def judge_run(recipe: Recipe, target: RunFolder, images: Data, module: TrainingM
     predictions = predict(module, images, recipe.trainer)
     for split, said in predictions.items():
         target.write_predictions(split, said)
+    write_errors(target, predictions["test"], images.task)
     return judge(predictions, recipe.posthoc, images.task, target.path / "calibrators")
 
 

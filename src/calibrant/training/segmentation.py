@@ -58,17 +58,27 @@ class SegmentationModule(MapModule):
 
     def measure(
         self, scores: OverImages, images: PairSet, position: int, logits: Tensor, calibrator: Calibrator | None
-    ) -> Image.Image:
-        """Add a map, resized to its label, then calibrated; return its classes, with a palette."""
+    ) -> Tensor:
+        """Add a map, resized to its label, then calibrated; return its logits."""
         assert isinstance(scores, LabelScores)
         whole, label = restored(images, position, logits)
         if calibrator is not None:
             with torch.no_grad():
                 whole = calibrator.to(whole.device)(whole[None])[0]
         scores.add(whole, label)
-        picture = Image.fromarray(whole.argmax(0).to(torch.uint8).cpu().numpy()).convert("P")
+        return whole
+
+    def picture(self, said: Tensor) -> Image.Image:
+        """Return the classes of logits, with a palette."""
+        picture = Image.fromarray(said.argmax(0).to(torch.uint8).cpu().numpy()).convert("P")
         picture.putpalette(palette())
         return picture
+
+    def judged(self, said: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the confidence of each pixel, nan where it is not labelled, and whether it is right."""
+        top = said.float().softmax(0).max(0)
+        label = label.to(said.device)
+        return top.values.masked_fill(label == IGNORED, torch.nan), top.indices == label
 
     def pixels(self, images: PairSet, position: int, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and labels of pixels that count, in the size of the file."""
