@@ -51,6 +51,12 @@ def _models() -> Listing:
     return [(name, MODELS.summary(name)) for name in MODELS.names()] + others
 
 
+def _corruptions() -> Listing:
+    from calibrant.data.corruptions import CORRUPTIONS
+
+    return [(name, (make.__doc__ or "").split("\n", 1)[0]) for name, make in CORRUPTIONS.items()]
+
+
 LISTINGS: dict[str, Callable[[], Listing]] = {
     "losses": _losses,
     "metrics": _metrics,
@@ -58,4 +64,5 @@ LISTINGS: dict[str, Callable[[], Listing]] = {
     "recipes": _recipes,
     "data": _data,
     "models": _models,
+    "corruptions": _corruptions,
 }

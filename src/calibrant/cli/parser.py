@@ -17,7 +17,7 @@ from calibrant.training.recipe_files import one_line
 Options = dict[str, Any]
 #: A command returns the status with which the process ends, None for 0.
 Command = Callable[[Options], int | None]
-KINDS = ("losses", "metrics", "calibrators", "recipes", "data", "models")
+KINDS = ("losses", "metrics", "calibrators", "recipes", "data", "models", "corruptions")
 
 
 class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -54,6 +54,7 @@ def _build() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "evaluate": (_evaluate(), "judge predictions that anything made: can they be trusted?"),
         "calibrate": (_calibrate(), "mend the confidences of predictions, and see what that changes"),
         "apply": (_apply(), "mend other predictions of the same model"),
+        "corrupt": (_corrupt(), "judge finished runs on corrupted test images"),
         "report": (_report(), "write the HTML page of finished runs"),
         "list": (_list(), "show what there is, by name"),
     }
@@ -201,6 +202,32 @@ def _report() -> ArgumentParser:
     parser.add_argument("paths", type=str, nargs="+", help="folders that hold runs, at any depth")
     parser.add_argument("--out", type=str, default="report.html", help="the page")
     parser.add_argument("--figures", type=str, help="also write the figures there, as PNG, SVG and PDF")
+    return parser
+
+
+def _corrupt() -> ArgumentParser:
+    parser = _command(
+        "Judge finished runs on corrupted test images, made on the fly with the published strengths or read from "
+        "a published set: accuracy, ECE and NLL by corruption and severity, before and after temperature scaling; "
+        "a table, and a figure of ECE against severity. What is known is not computed again.",
+        "calibrant corrupt RUNS … [--corruptions NAME …] [--severities 1 … 5] [--corrupted DIR] [--out DIR]",
+        "calibrant corrupt runs/cifar10-ce --corruptions gaussian_noise motion_blur fog --images 2000",
+    )
+    parser.add_argument("paths", type=str, nargs="+", help="folders that hold runs, at any depth")
+    parser.add_argument(
+        "--corruptions",
+        type=str,
+        nargs="+",
+        help="which (calibrant list corruptions); the benchmark's by default",
+    )
+    parser.add_argument("--severities", type=int, nargs="+", help="out of 1 to 5; all by default")
+    parser.add_argument(
+        "--corrupted", type=str, help="folder of CIFAR-10-C, CIFAR-100-C, Tiny-ImageNet-C or ImageNet-C"
+    )
+    parser.add_argument("--images", type=int, help="how many test images, drawn by the seed; all by default")
+    parser.add_argument("--seed", type=int, help="seed of what is drawn; 0 by default")
+    parser.add_argument("--root", type=str, help="folder of the data, where it is no longer that of the run")
+    parser.add_argument("--out", type=str, default="corruption", help="folder of the table and the figure")
     return parser
 
 

@@ -34,7 +34,7 @@ def _disk(radius: float, smoothing: float) -> NDArray[np.float32]:
     weights = np.exp(-(near**2) / (2 * smoothing**2))
     for axis in (0, 1):
         disk = correlate1d(disk, weights / weights.sum(), axis, mode="mirror")
-    kept = int(np.abs(steps[disk.any(0)]).max())
+    kept = int(np.abs(steps[(disk > 1e-8).any(0)]).max())
     disk = disk[reach - kept : reach + kept + 1, reach - kept : reach + kept + 1]
     scaled: NDArray[np.float32] = (disk / disk.sum()).astype(np.float32)
     return scaled

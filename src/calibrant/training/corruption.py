@@ -1,0 +1,201 @@
+"""A finished run on corrupted test images: accuracy, ECE and NLL by corruption and severity."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+
+from calibrant.data import FileImageData, ImageData
+from calibrant.data.corrupted import CorruptedTest, Images
+from calibrant.data.corruptions import EXTRA, SEVERITIES, STANDARD
+from calibrant.data.order import EpochOrder
+from calibrant.errors import InputError
+from calibrant.metrics import State
+from calibrant.metrics.definitions import DEFINITIONS
+from calibrant.posthoc import Calibrator, load_calibrator
+from calibrant.training.files import write_text
+from calibrant.training.module import TrainingModule
+from calibrant.training.recipe import Recipe
+from calibrant.training.recipe_files import load_recipe
+from calibrant.training.run_folder import RunFolder
+from calibrant.training.runner import read_data
+from calibrant.training.stage import repeatable
+from calibrant.training.stages import restore
+
+SCHEMA = 1
+METRICS = ("accuracy", "ece", "nll")
+#: What stands for images without a corruption, whose severity is 0.
+CLEAN = "clean"
+#: Metric values by stage of calibration, "none" first.
+Values = dict[str, dict[str, float]]
+#: Told how many of so many corruptions and severities are done.
+Listener = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CorruptionPlan:
+    """Which corrupted images a run is judged on.
+
+    Attributes:
+        names: corruptions; None for those of the benchmark that there are.
+        severities: out of 1 to 5.
+        folder: of a published set; None to make the images.
+        images: how many test images; None for all.
+        seed: of what is drawn.
+        root: where the data lie; None for where the run found them.
+
+    Raises:
+        InputError: a severity that there is not.
+    """
+
+    names: Sequence[str] | None = None
+    severities: Sequence[int] = SEVERITIES
+    folder: Path | None = None
+    images: int | None = None
+    seed: int = 0
+    root: str | None = None
+
+    def __post_init__(self) -> None:
+        for severity in self.severities:
+            if severity not in SEVERITIES:
+                raise InputError(f"A corruption has the severities 1 to 5, not {severity}.")
+
+    def place(self, run: RunFolder) -> Path:
+        """Return the file in which a run keeps what it found: of these images, this number and this seed."""
+        source = "made" if self.folder is None else self.folder.resolve().name
+        return run.path / "corruptions" / f"{source}-{self.images or 'all'}-seed{self.seed}.json"
+
+
+class CorruptionResult:
+    """What is known of one run, in a file that is whole after every corruption and severity.
+
+    Args:
+        path: the file; it need not exist yet.
+
+    Raises:
+        InputError: a file that is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> result = CorruptionResult(Path(tempfile.mkdtemp()) / "made-all-seed0.json")
+        >>> result.note("fog", 3, {"none": {"accuracy": 0.8, "ece": 0.1, "nll": 0.7}})
+        >>> CorruptionResult(result.path).values("fog", 3)["none"]["ece"]
+        0.1
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._found: dict[str, dict[str, Values]] = {}
+        if path.is_file():
+            try:
+                self._found = json.loads(path.read_text())["values"]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise InputError(f"{path} is damaged ({error!r}); delete it to judge again.") from None
+
+    def values(self, name: str, severity: int) -> Values:
+        """Return the metrics by stage, or nothing where they are not known."""
+        return self._found.get(name, {}).get(str(severity), {})
+
+    @property
+    def names(self) -> list[str]:
+        """The corruptions that are known, those of the benchmark first."""
+        return [name for name in (*STANDARD, *EXTRA) if name in self._found]
+
+    def note(self, name: str, severity: int, values: Values) -> None:
+        """Keep the metrics of a corruption at a severity."""
+        self._found.setdefault(name, {})[str(severity)] = values
+        write_text(self.path, json.dumps({"schema": SCHEMA, "values": self._found}, indent=1) + "\n")
+
+
+def judge_corruptions(
+    run: RunFolder, plan: CorruptionPlan, listener: Listener | None = None
+) -> CorruptionResult:
+    """Judge a finished run on corrupted test images; what is known already is not computed again.
+
+    Args:
+        run: the run.
+        plan: which images.
+        listener: told of the progress.
+
+    Raises:
+        InputError: no finished run of an image classifier, or images that are not there.
+    """
+    run.result()
+    recipe = load_recipe(str(run.recipe_path), {} if plan.root is None else {"data": {"root": plan.root}})
+    result = CorruptionResult(plan.place(run))
+    data = read_data(recipe)
+    if not isinstance(data, ImageData | FileImageData):
+        raise InputError(
+            f"{run.path} was trained on {data.samples} of {recipe.data.name!r}, not on photographs."
+        )
+    test = CorruptedTest(data.task, plan.folder, plan.images, plan.seed)
+    wanted = [(name, severity) for name in plan.names or test.names() for severity in plan.severities]
+    # Before any is judged: a name that is wrong should be found at once.
+    for name in dict(wanted):
+        test.read(name, plan.severities[0])
+    cells = [(name, severity) for name, severity in [(CLEAN, 0), *wanted] if not result.values(name, severity)]
+    done = 1 + len(wanted) - len(cells)
+    module = restore(recipe, run, data) if cells else None
+    stages = calibrators_of(run)
+    for name, severity in cells:
+        assert module is not None
+        images = test.clean() if name == CLEAN else test.read(name, severity)
+        result.note(name, severity, _judge(module, data, images, stages, recipe))
+        done += 1
+        if listener is not None:
+            listener(done, 1 + len(wanted))
+    return result
+
+
+def calibrators_of(run: RunFolder) -> dict[str, Calibrator]:
+    """Return the calibrators that a run fitted, by name."""
+    found = sorted((run.path / "calibrators").glob("*.safetensors"))
+    return {path.stem: load_calibrator(path).calibrator for path in found}
+
+
+def _judge(
+    module: TrainingModule,
+    data: ImageData | FileImageData,
+    images: Images,
+    stages: dict[str, Calibrator],
+    recipe: Recipe,
+) -> Values:
+    config = recipe.trainer
+    device = torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    loader: DataLoader[Any] = DataLoader(
+        images,  # type: ignore[arg-type]
+        sampler=EpochOrder(len(images), config.eval_batch_size),
+        batch_size=None,
+        num_workers=recipe.data.workers,
+        generator=Generator(),
+    )
+    parts = frozenset[str]().union(*(DEFINITIONS[name].parts for name in METRICS))
+    classes = max(len(data.class_names), 2)
+    states = {stage: State(parts, classes) for stage in ("none", *stages)}
+    module.eval().to(device)
+    mixed = config.precision == "bf16-mixed"
+    with torch.inference_mode(), repeatable():
+        for batch in loader:
+            moved: Any = {name: value.to(device) for name, value in batch.items()}
+            normalised: Any = data.on_after_batch_transfer(moved, 0)
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                logits = module(normalised[module.inputs])
+            logits = logits.float().cpu()
+            for stage, state in states.items():
+                said: Tensor = stages[stage](logits) if stage in stages else logits
+                state.update(said, batch["target"].cpu(), inputs="logits")
+    return {stage: _values(state) for stage, state in states.items()}
+
+
+def _values(state: State) -> dict[str, float]:
+    found = {}
+    for name in METRICS:
+        value = DEFINITIONS[name].view(state)
+        assert isinstance(value, Tensor)
+        found[name] = float(value)
+    return found

@@ -1,0 +1,123 @@
+"""`calibrant corrupt`: finished runs on corrupted images, resumed, tabulated and drawn."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from calibrant.cli import main
+from calibrant.compare.corruption import tabulate_corruptions
+from calibrant.data import ImageTask
+from calibrant.data.corruptions import corrupt
+from calibrant.data.image_set import divide
+from calibrant.data.registry import DATASETS
+from calibrant.metrics import evaluate
+from calibrant.training.corruption import CorruptionPlan, judge_corruptions
+from calibrant.training.recipe_files import load_recipe
+from calibrant.training.run_folder import RunFolder
+from calibrant.training.runner import read_data, run
+from calibrant.training.stages import restore
+from tests.training.tiny import tiny_recipe
+
+
+def tiny_photos(train: int = 60, val: int = 60, split_seed: int = 1) -> ImageTask:
+    """Squares of three colours in noise."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(240) % 3
+    pixels = torch.randint(0, 160, (240, 3, 8, 8), generator=generator)
+    pixels[torch.arange(240), targets] += 30
+    sets = divide(pixels.to(torch.uint8), targets, [train, val, 240 - train - val], split_seed)
+    return ImageTask(*sets, class_names=["a", "b", "c"], mean=[100.0] * 3, std=[50.0] * 3, padding=1)
+
+
+DATASETS.register("tiny_photos")(tiny_photos)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two finished runs on colours."""
+    folder = tmp_path_factory.mktemp("runs")
+    for loss in ("ce", "mbls"):
+        recipe = tiny_recipe(data__name="tiny_photos", train__loss__name=loss, train__epochs=3)
+        run(recipe, folder / loss)
+    return folder
+
+
+def test_a_cell_is_what_its_images_give(runs):
+    run_ = RunFolder(runs / "ce")
+    plan = CorruptionPlan(["gaussian_noise", "contrast"], [1, 5])
+    told = []
+    result = judge_corruptions(run_, plan, lambda done, every: told.append((done, every)))
+    assert told == [(k, 5) for k in range(1, 6)]
+    clean, known = result.values("clean", 0), run_.result()["metrics"]["test"]
+    for stage in ("none", "temperature"):
+        for name, value in clean[stage].items():
+            assert value == pytest.approx(known[stage][name]["value"], abs=1e-6)
+    recipe = load_recipe(str(run_.recipe_path))
+    data = read_data(recipe)
+    test = data.task.test
+    noisy = corrupt(test.images, "gaussian_noise", 5, ids=test.ids)
+    with torch.inference_mode():
+        logits = restore(recipe, run_, data)((noisy.float() - 100) / 50)
+    expected = evaluate(logits, test.targets, inputs="logits", intervals=False)
+    found = result.values("gaussian_noise", 5)["none"]
+    for name, value in found.items():
+        assert value == pytest.approx(expected[name].value, abs=1e-5)
+    # What is known is kept; what is not is computed.
+    path = plan.place(run_)
+    content = json.loads(path.read_text())
+    content["values"]["contrast"]["1"]["none"]["ece"] = 0.125
+    del content["values"]["contrast"]["5"]
+    path.write_text(json.dumps(content))
+    again = judge_corruptions(run_, plan)
+    assert again.values("contrast", 1)["none"]["ece"] == 0.125
+    assert again.values("contrast", 5) == result.values("contrast", 5)
+
+
+def test_the_command_writes_table_and_figure(runs, tmp_path, capsys):
+    names = ["shot_noise", "fog"]
+    given = ["--corruptions", *names, "--severities", "1", "3", "5", "--images", "40", "--out", str(tmp_path)]
+    assert main(["corrupt", str(runs), *given]) == 0
+    said = capsys.readouterr().out
+    assert "Mean over shot_noise, fog; severity 0 is clean:" in said
+    assert "mbls    temperature  NLL" in said
+    plan = CorruptionPlan(names, [1, 3, 5], images=40)
+    table = tabulate_corruptions([RunFolder(runs / name) for name in ("ce", "mbls")], plan)
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert len(rows) == len((tmp_path / "table.csv").read_text().splitlines()) - 1 == 2 * (4 + 2 * 3) * 2
+    mean = next(r for r in rows if r["method"] == "ce" and r["corruption"] == "mean" and r["severity"] == 3)
+    each = [table.value("ce", name, 3, "none", "ece") for name in names]
+    assert mean["ece"] == pytest.approx(np.mean(each))
+    assert "severity of the corruption" in (tmp_path / "severity.svg").read_text()
+    assert (tmp_path / "severity.png").stat().st_size > 5000
+
+
+def test_published_images_are_judged_too(runs, tmp_path, capsys):
+    test = tiny_photos().test
+    same = np.tile(test.images.permute(0, 2, 3, 1).numpy(), (5, 1, 1, 1))
+    folder = tmp_path / "TINY-C"
+    folder.mkdir()
+    np.save(folder / "frost.npy", same)
+    np.save(folder / "labels.npy", np.tile(test.targets.numpy(), 5).astype(np.uint8))
+    result = judge_corruptions(RunFolder(runs / "ce"), CorruptionPlan(severities=[4], folder=folder))
+    assert result.path.name == "TINY-C-all-seed0.json"
+    assert result.names == ["frost"]
+    assert result.values("frost", 4) == result.values("clean", 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--corruptions", "frost"], "photographs of frost"),
+        (["--corruptions", "fogg"], "did you mean 'fog'?"),
+        (["--severities", "0"], "severities 1 to 5, not 0."),
+        (["--images", "1000"], "There are 120 test images, of which 1,000 were asked for."),
+        (["--corrupted", "nowhere"], "where files such as gaussian_noise.npy"),
+    ],
+)
+def test_a_mistake_is_one_sentence(runs, capsys, given, said):
+    assert main(["corrupt", str(runs / "ce"), *given]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
