@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from calibrant.errors import InputError
 
 #: What the core does without; the command line says which extra brings it.
-OPTIONAL = ("jinja2", "jsonargparse", "lightning", "matplotlib", "rich", "sklearn", "timm", "torchvision")
+OPTIONAL = (
+    "jinja2",
+    "jsonargparse",
+    "lightning",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "rich",
+    "sklearn",
+    "timm",
+    "torchvision",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

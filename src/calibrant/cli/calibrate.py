@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from calibrant.cli.sets import calibrate_sets, read_as
 from calibrant.errors import InputError
 from calibrant.metrics import PairedTest
 from calibrant.posthoc import (
@@ -26,10 +27,11 @@ from calibrant.posthoc import (
     cross_validated,
     save_calibrator,
 )
+from calibrant.posthoc.files import CONFORMAL
 from calibrant.predictions import PredictionFile, open_predictions
 from calibrant.predictions.judgement import Judgement, compare, judge
 from calibrant.predictions.mended import MendedFile, as_logits
-from calibrant.predictions.shown import MEASURES, Measure, as_json, interval, tests_as_json
+from calibrant.predictions.shown import MEASURES, as_json, cell, change, tests_as_json
 
 #: Width of what is printed where there is no terminal.
 _WIDTH = 120
@@ -42,6 +44,13 @@ def execute(options: dict[str, Any]) -> None:
     counts = options.get("class_counts")
     file = opened(options["predictions"], options)
     test = opened(options["test"], options) if "test" in options else None
+    if test is not None and test.classes != file.classes:
+        raise InputError(
+            f"{test.path} holds predictions of {test.classes} classes, {file.path} of {file.classes}."
+        )
+    if name == CONFORMAL:
+        calibrate_sets(file, test, arguments, options)
+        return
 
     def make() -> Calibrator:
         return create(name, num_classes=file.classes, class_counts=counts, **arguments)
@@ -74,7 +83,7 @@ def execute(options: dict[str, Any]) -> None:
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    say(f"{file.path}: {_rows(file, logits)}, {file.classes} classes.")
+    say(read_as(file, logits))
     what = fitted.calibrator if isinstance(fitted, AutoCalibration) else fitted
     say(f"{name} fitted in {seconds:.2f} s: {' '.join(repr(what).split())}")
     if isinstance(fitted, AutoCalibration):
@@ -110,21 +119,16 @@ def parse_method(text: str) -> tuple[str, dict[str, Any]]:
     return name, arguments
 
 
-def opened(path: str, options: dict[str, Any]) -> PredictionFile:
-    """Open predictions as the options of the commands say."""
+def opened(path: str, options: dict[str, Any], *, unlabelled: bool = False) -> PredictionFile:
+    """Open predictions as the options of the commands say; `unlabelled`, without labels too."""
     return open_predictions(
         path,
         options.get("inputs"),
         columns=options.get("columns"),
         label=options.get("label"),
         ignore_index=options.get("ignore_index"),
+        unlabelled=unlabelled,
     )
-
-
-def _rows(file: PredictionFile, logits: Tensor) -> str:
-    """Return how many rows were read, in words."""
-    shape = " x ".join(map(str, logits.shape[2:]))
-    return f"{len(logits):,} {f'maps of {shape}' if file.dense else 'rows'} read as {file.inputs}"
 
 
 def _judged(
@@ -137,10 +141,6 @@ def _judged(
 ) -> tuple[Judgement, Judgement]:
     """Return what is said before and after: of the test file, or of the file itself, cross-validated."""
     if test is not None:
-        if test.classes != file.classes:
-            raise InputError(
-                f"{test.path} holds predictions of {test.classes} classes, {file.path} of {file.classes}."
-            )
         with torch.no_grad():
             return judge(test, "before"), judge(MendedFile(test, lambda given, _: fitted(given)), "after")
     if isinstance(fitted, AutoCalibration):
@@ -169,22 +169,9 @@ def _show(
     for head in ("", "before", "after", "change"):
         shown.add_column(Text(head))
     for metric, measure in MEASURES.items():
-        cells = [_cell(found, metric, measure) for found in (before, after)]
-        shown.add_row(*map(Text, [measure.head, *cells, _change(tests.get(metric), measure)]))
+        cells = [cell(found.estimates[metric], measure) for found in (before, after)]
+        shown.add_row(*map(Text, [measure.head, *cells, change(tests.get(metric), measure)]))
     console.print(shown)
-
-
-def _cell(found: Judgement, metric: str, measure: Measure) -> str:
-    estimate = found.estimates[metric]
-    ends = interval(estimate, measure)
-    return measure.text(estimate.value) + (f"  ({ends})" if ends else "")
-
-
-def _change(test: PairedTest | None, measure: Measure) -> str:
-    if test is None:
-        return ""
-    ends = f"{measure.text(test.low)} to {measure.text(test.high)}"
-    return f"{measure.text(test.difference)}  ({ends})  p {test.p_value:.2g}"
 
 
 def _json(
@@ -205,5 +192,6 @@ def _json(
         "change": tests_as_json(tests),
     }
     if isinstance(fitted, AutoCalibration):
-        facts |= {"chosen": fitted.chosen_, "scores": fitted.scores_, "excluded": fitted.excluded_}
+        facts |= {"chosen": fitted.chosen_, "nll": fitted.nll_}
+        facts |= {"scores": fitted.scores_, "excluded": fitted.excluded_}
     return json.dumps(facts, indent=1)

@@ -20,7 +20,7 @@ from calibrant.metrics.definitions import DEFINITIONS
 from calibrant.metrics.evaluation import STANDARD
 from calibrant.predictions import open_predictions
 from calibrant.predictions.judgement import Judgement, compare, judge
-from calibrant.predictions.shown import MEASURES, Measure, as_json, lines, tests_as_json
+from calibrant.predictions.shown import MEASURES, as_json, change, lines, tests_as_json
 from calibrant.predictions.words import statements
 
 #: What may fail above a bound: metrics of which less is better.
@@ -135,7 +135,7 @@ def _print_tests(console: Console, found: Sequence[Judgement], tests: dict[str, 
         table = []
         for metric, measure in MEASURES.items():
             if any(metric in each for each in tests.values()):
-                table.append([measure.head, *(_tested(each.get(metric), measure) for each in tests.values())])
+                table.append([measure.head, *(change(each.get(metric), measure) for each in tests.values())])
         _show(
             console,
             [f"less {Path(found[0].name).name}", *(Path(name).name for name in tests)],
@@ -148,13 +148,6 @@ def _print_tests(console: Console, found: Sequence[Judgement], tests: dict[str, 
             highlight=False,
             markup=False,
         )
-
-
-def _tested(test: PairedTest | None, measure: Measure) -> str:
-    if test is None:
-        return "–"
-    ends = f"{measure.text(test.low)} to {measure.text(test.high)}"
-    return f"{measure.text(test.difference)}  ({ends})  p {test.p_value:.2g}"
 
 
 def _show(console: Console, heads: Sequence[str], table: Sequence[Sequence[str]], caption: str) -> None:

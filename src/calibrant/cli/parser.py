@@ -54,6 +54,7 @@ def _build() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "evaluate": (_evaluate(), "judge predictions that anything made: can they be trusted?"),
         "calibrate": (_calibrate(), "mend the confidences of predictions, and see what that changes"),
         "apply": (_apply(), "mend other predictions of the same model"),
+        "export": (_export(), "write the network of a run, calibrator folded in, for other programs"),
         "corrupt": (_corrupt(), "judge finished runs on corrupted test images"),
         "report": (_report(), "write the HTML page of finished runs"),
         "list": (_list(), "show what there is, by name"),
@@ -167,7 +168,8 @@ def _calibrate() -> ArgumentParser:
         "--method",
         type=str,
         default="auto",
-        help="calibrator (calibrant list calibrators), as NAME or NAME:OPTION=VALUE,…",
+        help="calibrator (calibrant list calibrators), as NAME or NAME:OPTION=VALUE,…; "
+        "conformal:confidence=0.9 for sets of classes that hold the label so often",
     )
     parser.add_argument("--test", type=str, help="predictions to judge; by default those fitted to, in folds")
     parser.add_argument("--out", type=str, help="write the calibrator there (safetensors)")
@@ -181,8 +183,9 @@ def _calibrate() -> ArgumentParser:
 
 def _apply() -> ArgumentParser:
     parser = _command(
-        "Mend predictions by a calibrator that calibrate wrote. The result holds logits where the file holds "
-        "logits, and probabilities where it holds these.",
+        "Mend predictions by a calibrator that calibrate wrote; they need no labels. The result holds logits "
+        "where the file holds logits, and probabilities where it holds these; with conformal sets, these as "
+        "they were, sets and set_sizes.",
         "calibrant apply CALIBRATOR PREDICTIONS --out FILE",
         "calibrant apply calibrator.safetensors test.npz --out calibrated.npz",
     )
@@ -205,11 +208,38 @@ def _report() -> ArgumentParser:
     return parser
 
 
+def _export() -> ArgumentParser:
+    parser = _command(
+        "Write the network of a finished run for other programs, with the normalisation of its images and its "
+        "calibrator folded in: ONNX, and torch.export (.pt2). It gives calibrated probs, and logits, for "
+        "batches of any size; names of classes, calibrator and input are in the metadata. Each file is checked "
+        "against PyTorch on the test set of the run before it is put in place.",
+        "calibrant export RUN [--out DIR] [--format onnx torch] [--calibrator NAME|FILE]",
+        "calibrant export runs/digits/ce/seed0 --out deployed",
+    )
+    parser.add_argument("run", type=str, help="folder of a finished run")
+    parser.add_argument("--out", type=str, help="folder of the files; RUN/export by default")
+    parser.add_argument(
+        "--format", choices=["onnx", "torch"], nargs="+", default=["onnx", "torch"], help="what is written"
+    )
+    parser.add_argument(
+        "--calibrator",
+        type=str,
+        help="that of the run's recipe by default; its name where there are several, a file that calibrate "
+        "wrote, or none",
+    )
+    parser.add_argument("--data.root", type=str, help="folder of the data sets, where they moved")
+    parser.add_argument(
+        "--samples", type=int, help="test samples that are checked, evenly spaced; all by default"
+    )
+    return parser
+
+
 def _corrupt() -> ArgumentParser:
     parser = _command(
-        "Judge finished runs on corrupted test images, made on the fly with the published strengths or read from "
-        "a published set: accuracy, ECE and NLL by corruption and severity, before and after temperature scaling; "
-        "a table, and a figure of ECE against severity. What is known is not computed again.",
+        "Judge finished runs on corrupted test images, made on the fly with the published strengths or read "
+        "from a published set: accuracy, ECE and NLL by corruption and severity, before and after temperature "
+        "scaling; a table, and a figure of ECE against severity. What is known is not computed again.",
         "calibrant corrupt RUNS … [--corruptions NAME …] [--severities 1 … 5] [--corrupted DIR] [--out DIR]",
         "calibrant corrupt runs/cifar10-ce --corruptions gaussian_noise motion_blur fog --images 2000",
     )
@@ -218,7 +248,7 @@ def _corrupt() -> ArgumentParser:
         "--corruptions",
         type=str,
         nargs="+",
-        help="which (calibrant list corruptions); the benchmark's by default",
+        help="which; those of the benchmark by default",
     )
     parser.add_argument("--severities", type=int, nargs="+", help="out of 1 to 5; all by default")
     parser.add_argument(

@@ -94,6 +94,10 @@ class TextCNN(Network):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the hidden layer, (N, width), of (N, T) numbers of words."""
+        if torch.compiler.is_exporting():
+            # The order of the texts and their padding are values, which a graph cannot look at.
+            whole: Tensor = self.net.features(self.embedding(images))
+            return whole
         steps = images.shape[1]
         padding = (images != 0).int().argmax(1).where((images != 0).any(1), steps)
         order = padding.argsort(stable=True)

@@ -54,6 +54,7 @@ class AutoCalibration(Calibrator):
     Attributes:
         chosen_: name of the choice.
         calibrator: the choice, fitted; what `forward` applies.
+        nll_: NLL of all rows, each judged without its fold, by candidate: what the choice goes by.
         scores_: NLL of each fold, by candidate.
         excluded_: by candidate, why it was not tried.
 
@@ -95,6 +96,7 @@ class AutoCalibration(Calibrator):
         self.folds, self.seed = folds, seed
         self.calibrator: Calibrator = NoCalibration()
         self.chosen_ = NONE
+        self.nll_: dict[str, float] = {}
         self.scores_: dict[str, list[float]] = {}
         self.excluded_: dict[str, str] = {}
 
@@ -103,21 +105,20 @@ class AutoCalibration(Calibrator):
         """Choose and fit; arguments, result and errors are those of `Calibrator.fit`."""
         self.checked(logits, target, ignore_index)
         names = list_calibrators() if self.candidates is None else self.candidates
-        self.scores_, self.excluded_ = {}, {}
-        means = {}
+        self.nll_, self.scores_, self.excluded_ = {}, {}, {}
         for name in (NONE, *(n for n in names if n not in (NONE, "auto"))):
             if self.candidates is None and (reason := _unfit(name, logits)):
                 self.excluded_[name] = reason
                 continue
             try:
-                scores, mean = self._judged(name, logits, target, ignore_index)
+                scores, pooled = self._judged(name, logits, target, ignore_index)
             except InputError as error:
                 if name == NONE:
                     raise
                 self.excluded_[name] = str(error)
                 continue
-            self.scores_[name], means[name] = scores, mean
-        self.chosen_ = min(means, key=lambda name: (means[name], name != NONE))
+            self.scores_[name], self.nll_[name] = scores, pooled
+        self.chosen_ = min(self.nll_, key=lambda name: (self.nll_[name], name != NONE))
         chosen = _build(self.chosen_, logits.shape[1], class_counts=self.class_counts)
         self.calibrator = chosen.fit(logits, target, ignore_index)
         self.converged_ = self.calibrator.converged_
@@ -133,12 +134,12 @@ class AutoCalibration(Calibrator):
         return _build(self.chosen_, None, **self.calibrator.arguments())
 
     def table(self) -> str:
-        """Return, as text, each candidate with its mean NLL and that of each fold, the lowest first."""
+        """Return, as text, each candidate with its NLL on all rows and on each fold, the lowest first."""
         width = max(len(name) for name in (*self.scores_, *self.excluded_, "method"))
         count = max(map(len, self.scores_.values()), default=0)
         lines = [f"{'method':{width}}  {'NLL':>8}" + "".join(f"  {f'fold {k + 1}':>8}" for k in range(count))]
-        for name, scores in sorted(self.scores_.items(), key=lambda item: sum(item[1])):
-            values = (sum(scores) / len(scores), *scores)
+        for name, nll in sorted(self.nll_.items(), key=lambda item: item[1]):
+            values = (nll, *self.scores_[name])
             mark = "  chosen" if name == self.chosen_ else ""
             lines.append(f"{name:{width}}" + "".join(f"  {value:8.4f}" for value in values) + mark)
         lines += [f"{name:{width}}  not tried: {reason}" for name, reason in self.excluded_.items()]
@@ -149,6 +150,7 @@ class AutoCalibration(Calibrator):
         facts = {
             "chosen": self.chosen_,
             "arguments": self.calibrator.arguments(),
+            "nll": self.nll_,
             "scores": self.scores_,
             "excluded": self.excluded_,
         }
@@ -157,7 +159,9 @@ class AutoCalibration(Calibrator):
     def set_extra_state(self, state: Tensor) -> None:
         """Take over choice and reasons; the state of the choice itself is loaded after them."""
         facts: dict[str, Any] = json.loads(bytes(state.tolist()))
-        self.chosen_, self.scores_, self.excluded_ = facts["chosen"], facts["scores"], facts["excluded"]
+        # Files of the first versions have no pooled values.
+        self.chosen_, self.nll_ = facts["chosen"], facts.get("nll", {})
+        self.scores_, self.excluded_ = facts["scores"], facts["excluded"]
         self.calibrator = _build(self.chosen_, None, **facts["arguments"])
 
     def extra_repr(self) -> str:
@@ -209,7 +213,7 @@ def cross_validated(
 ) -> Tensor:
     """Return each row as a calibrator mends it that was fitted to the other folds.
 
-    So all rows can be judged, though none was seen by what mends it.
+    So all rows can be judged, though none was seen by what mends it. Conformal sets come as 0 and 1.
 
     Args:
         make: builds a calibrator that has not been fitted.
@@ -238,7 +242,7 @@ def cross_validated(
         warnings.simplefilter("ignore", ConvergenceWarning)
         for k in range(int(fold.max()) + 1):
             kept, held = fold != k, fold == k
-            mended[held] = make().fit(logits[kept], target[kept], ignore_index)(logits[held])
+            mended[held] = make().fit(logits[kept], target[kept], ignore_index)(logits[held]).to(mended.dtype)
     return mended
 
 

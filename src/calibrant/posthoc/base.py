@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from calibrant.errors import InputError
 
+#: What a probability of 0 counts as where its logarithm must be a number.
+LEAST = 1e-12
+
 
 class ConvergenceWarning(UserWarning):
     """A calibrator was fitted, but what it looked for does not exist or was not reached."""
@@ -30,6 +33,8 @@ class Calibrator(nn.Module):
     equivariant: ClassVar[bool] = True
     #: Whether a row sees its neighbours in maps (N, C, H, W), so that maps are not treated as rows.
     spatial: ClassVar[bool] = False
+    #: Whether the result jumps, so that rounding of the logits can move a row over a step.
+    jumps: ClassVar[bool] = False
 
     #: Whether what the fit looked for was found.
     converged_: bool = False

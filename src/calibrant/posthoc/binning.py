@@ -16,6 +16,8 @@ Edges = Literal["equal_mass", "equal_width"]
 class _Binned(OneVsRest):
     """One value for each bin of a score."""
 
+    jumps = True
+
     edges_: Tensor
     values_: Tensor
 
@@ -188,6 +190,9 @@ class IsotonicCalibration(OneVsRest):
 
     Zadrozny, Elkan: "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002.
     """
+
+    # Between neighbouring knots it may rise by any amount.
+    jumps = True
 
     scores_: Tensor
     values_: Tensor

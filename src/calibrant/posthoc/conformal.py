@@ -1,22 +1,25 @@
 """Guarantees by exchangeability: Venn-Abers probabilities, and sets that hold the label as often as asked.
 
-Both are computed by MAPIE, which fitting needs; using what was fitted needs torch alone for Venn-Abers.
+Both are computed by MAPIE, which fitting needs; using what was fitted needs torch alone.
 """
 
+import math
 import warnings
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.posthoc.base import Calibrator
+from calibrant.posthoc.base import Calibrator, check_classes
 from calibrant.posthoc.one_vs_rest import OneVsRest, log_shares
 from calibrant.posthoc.registry import register
 
+#: By how much a score may miss the quantile, and from where on a class has a probability: as in MAPIE.
+_ROUNDING = 1e-8
 _MISSING = "{} MAPIE; pip install 'calibrant[conformal]' brings it."
 
 
@@ -57,6 +60,8 @@ class VennAbersCalibration(OneVsRest):
     Vovk, Petej, Fedorova: "Large-scale probabilistic predictors with and without guarantees of validity",
     NeurIPS 2015.
     """
+
+    jumps = True
 
     scores_: Tensor
     low_: Tensor
@@ -128,18 +133,23 @@ class ConformalSets(Calibrator):
     If the rows of the fit and later ones are exchangeable, the set holds the label with probability 1 - alpha
     at least, whatever the model. The score s is 1 - p_k ("lac", the smallest sets on average) or the mass of
     the classes down to k in falling order ("aps", whose sets adapt to the difficulty of a row). Split-conformal
-    prediction by MAPIE. It has no registered name and no `state_dict`, since it returns sets, not logits.
+    prediction by MAPIE, which the fit needs; use needs torch alone. It returns sets, not logits, so that it is
+    not among the registered calibrators; a file of it says "conformal".
 
     Args:
         confidence: 1 - alpha, the share of the sets that hold their label.
         score: "lac" or "aps".
+
+    Attributes:
+        quantile_: q.
 
     Shape:
         - logits: (N, C, *); the output is boolean, of the same shape.
 
     Raises:
         InputError: a confidence outside (0, 1), an unknown score; without MAPIE; fewer rows than
-            1 / (1 - confidence), which support no such set; as `Calibrator.fit` says; used before a fit.
+            1 / (1 - confidence), which support no such set; labels of two classes with "aps"; as
+            `Calibrator.fit` says; used before a fit, or for another number of classes.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -153,6 +163,9 @@ class ConformalSets(Calibrator):
     Romano, Sesia, Candès: "Classification with valid and adaptive coverage", NeurIPS 2020.
     """
 
+    quantile_: Tensor
+    classes_: Tensor
+
     def __init__(self, confidence: float = 0.9, score: Literal["lac", "aps"] = "lac") -> None:
         super().__init__()
         if not 0 < confidence < 1:
@@ -160,8 +173,8 @@ class ConformalSets(Calibrator):
         if score not in ("lac", "aps"):
             raise InputError(f"score must be 'lac' or 'aps', not {score!r}.")
         self.confidence, self.score = confidence, score
-        self._mapie: Any = None
-        self._classes = 0
+        self.register_buffer("quantile_", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("classes_", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def fit(self, logits: Tensor, target: Tensor, ignore_index: int | Iterable[int] | None = None) -> Self:
@@ -172,34 +185,52 @@ class ConformalSets(Calibrator):
                 f"{len(labels)} rows support no sets of confidence {self.confidence}: give at least "
                 f"{int(np.ceil(1 / (1 - self.confidence)))}."
             )
-        try:
-            from mapie.classification import SplitConformalClassifier
-
-            from calibrant.posthoc.sklearn import GivenProbabilities
-        except ModuleNotFoundError:
-            raise InputError(_MISSING.format("Conformal sets need")) from None
-        self._classes = rows.shape[1]
-        self._mapie = SplitConformalClassifier(
-            GivenProbabilities(self._classes), self.confidence, self.score, prefit=True, random_state=0
+        if self.score == "aps" and int(labels.bincount().count_nonzero()) < 3:
+            raise InputError("Sets of the score 'aps' need labels of three classes or more; take score 'lac'.")
+        self.quantile_ = torch.tensor(
+            _quantile(rows, labels, self.confidence, self.score), dtype=torch.float64, device=rows.device
         )
-        self._mapie.conformalize(_probabilities(rows), labels.cpu().numpy())
+        self.classes_ = torch.tensor(rows.shape[1], device=rows.device)
         self.converged_ = True
         return self
 
-    @torch.no_grad()
     def forward(self, logits: Tensor) -> Tensor:
         """Return the sets."""
-        if self._mapie is None:
-            raise InputError("ConformalSets is not fitted; call fit(logits, target) first.")
-        rows = logits.movedim(1, -1)
-        if rows.shape[-1] != self._classes:
-            raise InputError(f"ConformalSets was fitted to {self._classes} classes, not {rows.shape[-1]}.")
-        _, sets = self._mapie.predict_set(_probabilities(rows.reshape(-1, self._classes)))
-        return torch.from_numpy(sets[..., 0]).to(logits.device).reshape(rows.shape).movedim(-1, 1)
+        check_classes(self, int(self.classes_), logits)
+        p, quantile = logits.detach().double().softmax(1), self.quantile_.to(logits.device)
+        if self.score == "lac":
+            return 1 - p - quantile <= _ROUNDING
+        # The class with which the mass reaches the quantile is the last one, and those tied with it.
+        falling = p.sort(1, descending=True).values
+        last = (falling.cumsum(1) - quantile < -_ROUNDING).sum(1, keepdim=True).clamp(max=p.shape[1] - 1)
+        least = falling.gather(1, last)
+        # A class without any probability is in no set.
+        possible = p.masked_fill(p < _ROUNDING, math.inf).amin(1, keepdim=True)
+        return p - torch.where(least <= _ROUNDING, possible, least) >= -_ROUNDING
+
+    def extra_repr(self) -> str:
+        """Show what the sets promise, and the quantile."""
+        quantile = f", quantile={float(self.quantile_):.6g}" if int(self.classes_) else ""
+        return f"confidence={self.confidence:g}, score={self.score}{quantile}"
 
 
-def _probabilities(rows: Tensor) -> Any:
-    return rows.double().softmax(1).cpu().numpy()
+def _quantile(rows: Tensor, labels: Tensor, confidence: float, score: str) -> float:
+    """Return q by MAPIE."""
+    try:
+        from mapie.classification import SplitConformalClassifier
+        from mapie.conformity_scores import APSConformityScore, LACConformityScore
+
+        from calibrant.posthoc.sklearn import GivenProbabilities
+    except ModuleNotFoundError:
+        raise InputError(_MISSING.format("Conformal sets need")) from None
+    p = rows.double().softmax(1).cpu().numpy()
+    scores = LACConformityScore() if score == "lac" else APSConformityScore()
+    split = SplitConformalClassifier(
+        GivenProbabilities(rows.shape[1]), confidence, scores, prefit=True, random_state=0
+    )
+    # The quantile is computed when the first set is asked for.
+    split.conformalize(p, labels.cpu().numpy()).predict_set(p[:1])
+    return float(scores.quantiles_[0])
 
 
 def _venn_abers(score: Tensor, target: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,12 @@ from safetensors.torch import save_file
 from calibrant import __version__
 from calibrant.errors import InputError
 from calibrant.posthoc.base import Calibrator
+from calibrant.posthoc.conformal import ConformalSets
 from calibrant.posthoc.registry import CALIBRATORS, create
 
 _SCHEMA = 1
+#: What a file calls `ConformalSets`, which is not registered since it gives sets in place of logits.
+CONFORMAL = "conformal"
 
 
 class SavedCalibrator(NamedTuple):
@@ -23,6 +26,29 @@ class SavedCalibrator(NamedTuple):
     calibrator: Calibrator
     method: str
     class_names: list[str] | None
+
+    def refuse_other_classes(self, path: str | Path, class_names: Sequence[str], of: str) -> None:
+        """Raise `InputError` where the calibrator was fitted to other classes, or in another order.
+
+        Indices are what classes without names are called: they go with any names.
+
+        Args:
+            path: file of the calibrator.
+            class_names: C names of the classes that it is to be used for.
+            of: what has these classes, for the message.
+        """
+        names, given = self.class_names, list(class_names)
+        if names is None:
+            return
+        if len(names) != len(given):
+            raise InputError(f"{path} was fitted to {len(names)} classes, {of} holds {len(given)}.")
+        indices = [str(k) for k in range(len(names))]
+        if indices not in (names, given) and names != given:
+            k = next(k for k in range(len(names)) if names[k] != given[k])
+            raise InputError(
+                f"{path} was fitted to classes in another order or of other names: class {k} is {names[k]!r} "
+                f"there and {given[k]!r} in {of}."
+            )
 
 
 def save_calibrator(calibrator: Calibrator, path: str | Path, class_names: Sequence[str] | None = None) -> Path:
@@ -95,7 +121,9 @@ def load_calibrator(path: str | Path) -> SavedCalibrator:
             f"{path} was written by calibrant {header.get('version')} in a form that {__version__} does not "
             "read; install that version, or fit it again."
         )
-    calibrator = create(header["method"], **_arguments(header["arguments"]))
+    arguments = _arguments(header["arguments"])
+    sets = header["method"] == CONFORMAL
+    calibrator = ConformalSets(**arguments) if sets else create(header["method"], **arguments)
     try:
         calibrator.load_state_dict(state)
     except RuntimeError:
@@ -105,6 +133,8 @@ def load_calibrator(path: str | Path) -> SavedCalibrator:
 
 def method_of(calibrator: Calibrator) -> str:
     """Return the name under which the class of a calibrator is registered."""
+    if type(calibrator) is ConformalSets:
+        return CONFORMAL
     for name in CALIBRATORS.names():
         if CALIBRATORS.get(name) is type(calibrator):
             return name

@@ -16,10 +16,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from calibrant.posthoc.base import LEAST
 from calibrant.posthoc.registry import create
-
-#: What a probability of 0 counts as: its logarithm must be a number.
-_LEAST = 1e-12
 
 
 class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
@@ -200,5 +198,5 @@ def _logits(estimator: Any, X: Any, classes: int) -> Tensor:
 def _as_logits(said: NDArray[Any], method: str) -> Tensor:
     values = torch.from_numpy(np.array(said, dtype=np.float64))
     if method == "predict_proba":
-        return values.clamp_min(_LEAST).log()
+        return values.clamp_min(LEAST).log()
     return torch.stack([torch.zeros_like(values), values], 1) if values.dim() == 1 else values

@@ -6,6 +6,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -143,7 +144,7 @@ class ArrayFile(PredictionFile):
     Args:
         path: what was named by the user.
         values: (N, C, *) values; those of class 1 of two may be (N,), (N, 1) or of the shape of the labels.
-        labels: (N, *) labels.
+        labels: (N, *) labels; None without, and then the axis of the classes is the second.
         inputs: what the values are.
         class_names: where there are any.
         ignore: labels that do not count.
@@ -156,17 +157,19 @@ class ArrayFile(PredictionFile):
         self,
         path: Path,
         values: Array,
-        labels: Array,
+        labels: Array | None,
         inputs: Inputs,
         class_names: Sequence[str] = (),
         ignore: Iterable[int] = (),
     ) -> None:
         self._values, self._raw = values, labels
         channels = _channels(path, values, labels)
-        self._rows = labels.shape[0]
-        dense = len(labels.shape) > 1 and prod(labels.shape[1:]) != 1
+        self._rows = values.shape[0]
+        self._rest = values.shape[2:] if labels is None else labels.shape[1:]
+        dense = bool(self._rest) and prod(self._rest) != 1
         names = list(class_names) or [str(k) for k in range(max(channels, 2))]
-        super().__init__(path, inputs, channels, names, dense=dense, ignore=ignore)
+        labelled = labels is not None
+        super().__init__(path, inputs, channels, names, dense=dense, labelled=labelled, ignore=ignore)
 
     @property
     def rows(self) -> int:
@@ -174,19 +177,19 @@ class ArrayFile(PredictionFile):
         return self._rows
 
     def _pieces(self) -> Iterator[tuple[Batch, Place]]:
-        rest = self._values.shape[1:] if len(self._values.shape) == len(self._raw.shape) + 1 else ()
-        shape = self._raw.shape[1:] if self.dense else ()
+        shape = self._rest if self.dense else ()
         rows = max(1, BATCH // max(prod(self._values.shape[1:]), 1))
         start = 0
-        pairs = zip(self._values.pieces(rows), self._raw.pieces(rows), strict=True)
-        for raw, raw_labels in pairs:
+        labels = repeat(None) if self._raw is None else self._raw.pieces(rows)
+        for raw, raw_labels in zip(self._values.pieces(rows), labels, strict=self._raw is not None):
             place = _place(start)
             values = real(raw, f"{self._values.name!r} of {self.path}")
             n = len(values)
-            values = values.reshape(n, self.channels, *(shape if self.dense else ()))
-            assert not rest or prod(rest) == prod(values.shape[1:])
-            labels = self._labels.read(raw_labels, place).reshape(n, *shape)
-            yield Batch(values, labels), place
+            if raw_labels is None:
+                target = self.no_labels(n, shape)
+            else:
+                target = self._labels.read(raw_labels, place).reshape(n, *shape)
+            yield Batch(values.reshape(n, self.channels, *shape), target), place
             start += n
 
 
@@ -207,8 +210,14 @@ def real(raw: Raw, what: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float64))
 
 
-def _channels(path: Path, values: Array, labels: Array) -> int:
+def _channels(path: Path, values: Array, labels: Array | None) -> int:
     """Return the number of columns of the values: 1 where they have no axis of classes."""
+    if labels is None:
+        if not values.shape or 0 in values.shape:
+            raise InputError(
+                f"The array {values.name!r} of {path} has shape {values.shape}: there are no predictions in it."
+            )
+        return values.shape[1] if len(values.shape) > 1 else 1
     shown = f"{values.name!r} of {path} has shape {values.shape} and {labels.name!r} shape {labels.shape}"
     if not labels.shape or not values.shape or 0 in values.shape or 0 in labels.shape:
         raise InputError(f"The array {shown}: there are no predictions in it.")
@@ -241,7 +250,8 @@ def open_npz(path: Path, asked: Asked) -> ArrayFile:
             if len(array.shape) != 1:
                 raise InputError(f"The array {name!r} of {path} must hold one name for each class.")
             class_names = [str(word) for word in next(array.pieces(array.shape[0]), ())]
-    values, labels = ZippedArray(path, _only(path, chosen.values)), ZippedArray(path, chosen.label)
+    values = ZippedArray(path, _only(path, chosen.values))
+    labels = None if chosen.label is None else ZippedArray(path, chosen.label)
     return ArrayFile(path, values, labels, chosen.inputs, class_names, asked.ignore)
 
 
@@ -255,7 +265,8 @@ def open_safetensors(path: Path, asked: Asked) -> ArrayFile:
     except (json.JSONDecodeError, TypeError):
         raise InputError(f"The class_names in the metadata of {path} are no JSON list of names.") from None
     chosen = choose(str(path), names, "array", asked)
-    values, labels = SlicedArray(path, _only(path, chosen.values)), SlicedArray(path, chosen.label)
+    values = SlicedArray(path, _only(path, chosen.values))
+    labels = None if chosen.label is None else SlicedArray(path, chosen.label)
     return ArrayFile(path, values, labels, chosen.inputs, class_names, asked.ignore)
 
 
@@ -270,25 +281,28 @@ def open_npy(path: Path, asked: Asked) -> ArrayFile:
         columns = asked.columns and [name.removesuffix(".npy") for name in asked.columns]
         label = asked.label and asked.label.removesuffix(".npy")
         chosen = choose(str(path), stems, "array", asked._replace(columns=columns, label=label))
-        values, labels = (path / f"{name}.npy" for name in (_only(path, chosen.values), chosen.label))
-        return ArrayFile(path, MappedArray(values), MappedArray(labels), chosen.inputs, (), asked.ignore)
+        values = MappedArray(path / f"{_only(path, chosen.values)}.npy")
+        labels = None if chosen.label is None else MappedArray(path / f"{chosen.label}.npy")
+        return ArrayFile(path, values, labels, chosen.inputs, (), asked.ignore)
     array = MappedArray(path)
     kind = kind_of(path.stem)
     if asked.inputs is None and kind is None:
         raise InputError(f"The name of {path} does not say whether it holds logits or probabilities; {SAY}.")
     said = asked.inputs or (kind.inputs if kind else "probs")
-    return ArrayFile(path, array, MappedArray(_labels_of(path, asked.label)), said, (), asked.ignore)
+    return ArrayFile(path, array, _labels_of(path, asked), said, (), asked.ignore)
 
 
-def _labels_of(path: Path, label: str | None) -> Path:
-    if label is not None:
-        beside = path.with_name(label)
-        return beside if beside.is_file() else Path(label)
+def _labels_of(path: Path, asked: Asked) -> MappedArray | None:
+    if asked.label is not None:
+        beside = path.with_name(asked.label)
+        return MappedArray(beside if beside.is_file() else Path(asked.label))
     found = [file for file in sorted(path.parent.glob("*.npy")) if is_label(file.stem)]
+    if not found and asked.unlabelled:
+        return None
     if len(found) != 1:
         which = listed([file.name for file in found]) if found else "no labels (such as targets.npy)"
         raise InputError(f"Beside {path} there are {which}; name the file of the labels with --label.")
-    return found[0]
+    return MappedArray(found[0])
 
 
 def _only(path: Path, names: Sequence[str]) -> str:

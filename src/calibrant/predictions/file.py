@@ -1,7 +1,7 @@
 """What every kind of file of predictions offers: facts about it, and batches of checked values and labels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
     Attributes:
         values: (n, C, *) real logits or probabilities; (n, 1, *) where a file holds those of class 1 alone.
-        target: (n, *) int64 labels; -1 where they do not count.
+        target: (n, *) int64 labels; -1 where they do not count, or the file has none.
     """
 
     values: Tensor
@@ -38,6 +38,7 @@ class PredictionFile(ABC):
         channels: columns of the values: 1 where those of class 1 of two are given alone, else `classes`.
         class_names: a name for each class; its index where the file has none.
         dense: whether a row is a map of many labels.
+        labelled: whether the file holds labels.
         ignore_index: -1 where labels were named that do not count, else None; pass it on with the batches.
     """
 
@@ -49,15 +50,17 @@ class PredictionFile(ABC):
         class_names: list[str],
         *,
         dense: bool = False,
+        labelled: bool = True,
         ignore: Iterable[int] = (),
     ) -> None:
         self.path, self.inputs, self.channels, self.dense = path, inputs, channels, dense
-        self.class_names = class_names
+        self.class_names, self.labelled = class_names, labelled
         if len(class_names) != max(channels, 2):
             raise InputError(
                 f"{path} names {len(class_names)} classes, but its {SPOKEN[inputs]} are of {max(channels, 2)}."
             )
-        ignored = tuple(ignore)
+        # Without labels every row counts: its values are looked at.
+        ignored = tuple(ignore) if labelled else ()
         self.ignore_index: int | None = IGNORED if ignored else None
         self._labels = LabelReader(str(path), class_names, ignored)
 
@@ -94,6 +97,11 @@ class PredictionFile(ABC):
             yield batch, place
         if not seen:
             raise InputError(f"{self.path} holds no predictions: there is no row in it.")
+
+    @staticmethod
+    def no_labels(rows: int, shape: Sequence[int] = ()) -> Tensor:
+        """Return what stands for the labels of rows that have none."""
+        return torch.full((rows, *shape), IGNORED)
 
     def read(self) -> Batch:
         """Return all rows at once, maps only if they are of one size."""

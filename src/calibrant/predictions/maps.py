@@ -1,6 +1,6 @@
 """Probability maps in a folder, each with a map of labels of the same name: PNG or npy, read one by one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,13 @@ class MapFolder(PredictionFile):
     Args:
         path: what was named by the user.
         values: folder of the values.
-        labels: folder of the labels.
+        labels: folder of the labels; None without.
         inputs: what the values are.
         ignore: labels that do not count.
     """
 
     def __init__(
-        self, path: Path, values: Path, labels: Path, inputs: Inputs, ignore: Iterable[int] = ()
+        self, path: Path, values: Path, labels: Path | None, inputs: Inputs, ignore: Iterable[int] = ()
     ) -> None:
         ignored = tuple(ignore)
         self._pairs = _paired(values, labels)
@@ -48,7 +48,8 @@ class MapFolder(PredictionFile):
         first = _values(self._pairs[0][0], inputs)
         self._levels = not ignored and len(first) == 1
         names = [str(k) for k in range(max(len(first), 2))]
-        super().__init__(path, inputs, len(first), names, dense=True, ignore=ignored)
+        labelled = labels is not None
+        super().__init__(path, inputs, len(first), names, dense=True, labelled=labelled, ignore=ignored)
 
     @property
     def rows(self) -> int:
@@ -57,22 +58,26 @@ class MapFolder(PredictionFile):
 
     def _pieces(self) -> Iterator[tuple[Batch, Place]]:
         for map_file, label_file in self._pairs:
-            values, raw = _values(map_file, self.inputs), self._raw_labels(label_file)
+            values = _values(map_file, self.inputs)
             if len(values) != self.channels:
                 raise InputError(
                     f"{map_file} holds a map of {len(values)} classes, the first of its folder one of "
                     f"{self.channels}."
                 )
-            if values.shape[1:] != raw.shape:
-                raise InputError(
-                    f"{map_file} is a map of shape {tuple(values.shape[1:])}, its labels in {label_file} are "
-                    f"of shape {tuple(raw.shape)}; write both in one size."
-                )
+            yield Batch(values.unsqueeze(0), self._target(map_file, label_file, values)), _place(map_file)
 
-            def place(k: int, name: str = map_file.name) -> str:
-                return name
-
-            yield Batch(values.unsqueeze(0), self._labels.read(raw[None], place)), place
+    def _target(self, map_file: Path, label_file: Path | None, values: Tensor) -> Tensor:
+        """Return the (1, H, W) labels of a (C, H, W) map."""
+        size = values.shape[1:]
+        if label_file is None:
+            return self.no_labels(1, size)
+        raw = self._raw_labels(label_file)
+        if size != raw.shape:
+            raise InputError(
+                f"{map_file} is a map of shape {tuple(size)}, its labels in {label_file} are of shape "
+                f"{tuple(raw.shape)}; write both in one size."
+            )
+        return self._labels.read(raw[None], _place(map_file))
 
     def _raw_labels(self, path: Path) -> NDArray[Any]:
         labels = _array(path)
@@ -90,11 +95,15 @@ class MapFolder(PredictionFile):
         return labels >= 128
 
 
+def _place(file: Path) -> Place:
+    return lambda _: file.name
+
+
 def open_maps(folder: Path, asked: Asked) -> MapFolder:
     """Return the maps of a folder.
 
     It holds two folders: one named as logits or probabilities (`probs`), one as labels (`targets`, `masks`,
-    `gt`). Or it holds the maps themselves, and `label` is the folder of the labels.
+    `gt`). Or it holds the maps themselves, and `label` is the folder of the labels, if there are any.
 
     Raises:
         InputError: folders that are missing or leave a choice, and maps without labels.
@@ -109,8 +118,11 @@ def open_maps(folder: Path, asked: Asked) -> MapFolder:
         values = values or [folder]
     else:
         labels = [entry for entry in below if plain(entry.name) in FOLDERS]
+    without = asked.unlabelled and not labels
+    if without:
+        values = values or [folder]
     said = [entry for entry in values if inputs is None or _kind(entry) in (inputs, None)]
-    if len(said) != 1 or len(labels) != 1:
+    if len(said) != 1 or (len(labels) != 1 and not without):
         raise InputError(
             f"{folder} holds {listed([entry.name for entry in folder.iterdir()])}; a folder of predictions "
             "holds npy files such as probs.npy and targets.npy, folders of maps such as probs and targets, or "
@@ -119,7 +131,7 @@ def open_maps(folder: Path, asked: Asked) -> MapFolder:
     kind = inputs or _kind(said[0])
     if kind is None:
         raise InputError(f"The name of {said[0]} does not say what its maps hold; {SAY}.")
-    return MapFolder(folder, said[0], labels[0], kind, asked.ignore)
+    return MapFolder(folder, said[0], None if without else labels[0], kind, asked.ignore)
 
 
 def _kind(folder: Path) -> Inputs | None:
@@ -127,10 +139,13 @@ def _kind(folder: Path) -> Inputs | None:
     return kind.inputs if kind else None
 
 
-def _paired(values: Path, labels: Path) -> list[tuple[Path, Path]]:
-    found, truth = _maps(values), _maps(labels)
+def _paired(values: Path, labels: Path | None) -> Sequence[tuple[Path, Path | None]]:
+    found = _maps(values)
     if not found:
         raise InputError(f"{values} holds no maps: no PNG and no npy file.")
+    if labels is None:
+        return [(found[name], None) for name in sorted(found)]
+    truth = _maps(labels)
     lacking = sorted(set(found) - set(truth)) or sorted(set(truth) - set(found))
     if lacking:
         here, there = (labels, values) if lacking[0] in found else (values, labels)

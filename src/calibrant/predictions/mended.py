@@ -11,11 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from calibrant.errors import InputError
+from calibrant.posthoc.base import LEAST
 from calibrant.predictions.file import Batch, PredictionFile
 from calibrant.predictions.labels import IGNORED, Place
 
-#: What a probability of 0 counts as: its logarithm must be a number.
-LEAST = 1e-12
 _ENDINGS = (".npz", ".safetensors")
 
 
@@ -52,7 +51,15 @@ class MendedFile(PredictionFile):
 
     def __init__(self, file: PredictionFile, mend: Callable[[Tensor, int], Tensor]) -> None:
         ignored = () if file.ignore_index is None else (IGNORED,)
-        super().__init__(file.path, "logits", file.classes, file.class_names, dense=file.dense, ignore=ignored)
+        super().__init__(
+            file.path,
+            "logits",
+            file.classes,
+            file.class_names,
+            dense=file.dense,
+            labelled=file.labelled,
+            ignore=ignored,
+        )
         self.file, self.mend = file, mend
 
     @property
@@ -68,40 +75,57 @@ class MendedFile(PredictionFile):
             start += len(logits)
 
 
-def write_predictions(file: PredictionFile, path: Path, inputs: str = "logits") -> Path:
+def write_predictions(
+    file: PredictionFile,
+    path: Path,
+    inputs: str = "logits",
+    sets: Callable[[Tensor], Tensor] | None = None,
+) -> Path:
     """Write predictions to an npz or a safetensors file that `open_predictions` reads.
 
-    It holds an array `logits` or `probs`, (N, C, *), `targets`, and the names of the classes; a label that
-    does not count is -1.
+    It holds an array `logits` or `probs`, (N, C, *), `targets` if there are any, and the names of the classes;
+    a label that does not count is -1.
 
     Args:
         file: predictions whose values are logits.
         path: the file; it appears whole or not at all.
         inputs: "logits", or "probs" to write their softmax.
+        sets: takes (N, C, *) logits and returns booleans of that shape, which are written too: `sets`, and
+            `set_sizes` (N, *), how many classes each holds.
 
     Raises:
         InputError: an ending that is neither, or maps of different sizes.
     """
     if path.suffix.lower() not in _ENDINGS:
         raise InputError(f"Predictions are written to {' or '.join(_ENDINGS)}, not to {path.name}.")
-    values, target = file.read()
-    if inputs == "probs":
-        values = values.softmax(1)
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file in it.")
+    tensors = _tensors(file, inputs, sets)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         if path.suffix.lower() == ".npz":
-            if values.dtype == torch.bfloat16:
-                values = values.float()
-            arrays = {inputs: values.numpy(), "targets": target.numpy()}
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             with unfinished.open("wb") as opened:
                 np.savez(opened, class_names=np.array(file.class_names), **arrays)  # type: ignore[arg-type]
         else:
             names = {"class_names": json.dumps(file.class_names)}
-            save_file({inputs: values.contiguous(), "targets": target.contiguous()}, unfinished, names)
+            save_file(tensors, unfinished, names)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def _tensors(file: PredictionFile, inputs: str, sets: Callable[[Tensor], Tensor] | None) -> dict[str, Tensor]:
+    """Return what a file of predictions holds, by name."""
+    logits, target = file.read()
+    values = logits.softmax(1) if inputs == "probs" else logits
+    # NumPy has no bfloat16.
+    tensors = {inputs: values.float() if values.dtype == torch.bfloat16 else values}
+    if file.labelled:
+        tensors["targets"] = target
+    if sets is not None:
+        tensors["sets"] = sets(logits)
+        tensors["set_sizes"] = tensors["sets"].sum(1)
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -76,19 +76,21 @@ class Asked(NamedTuple):
         columns: names of the columns, or of the one array, of the values.
         label: name of the labels.
         ignore: labels that do not count.
+        unlabelled: whether labels may be missing.
     """
 
     inputs: Inputs | None = None
     columns: Sequence[str] | None = None
     label: str | None = None
     ignore: tuple[int, ...] = ()
+    unlabelled: bool = False
 
 
 class Chosen(NamedTuple):
-    """The names that were chosen: of the values, of the labels, and what the values are."""
+    """The names that were chosen: of the values, of the labels (None without), and what the values are."""
 
     values: list[str]
-    label: str
+    label: str | None
     inputs: Inputs
 
 
@@ -105,7 +107,7 @@ def choose(where: str, names: Sequence[str], what: str, asked: Asked) -> Chosen:
         InputError: names that are missing, or that leave a choice.
     """
     inputs, columns = asked.inputs, asked.columns
-    labels = _label(where, names, what, asked.label)
+    labels = _label(where, names, what, asked)
     others = [name for name in names if name != labels and plain(name) not in CLASS_NAMES]
     if columns is not None:
         for name in columns:
@@ -149,7 +151,8 @@ def _narrowed(where: str, values: list[str], kinds: dict[str, Kind], what: str) 
     return values
 
 
-def _label(where: str, names: Sequence[str], what: str, label: str | None) -> str:
+def _label(where: str, names: Sequence[str], what: str, asked: Asked) -> str | None:
+    label = asked.label
     found = [name for name in names if (is_label(name) if label is None else name == label)]
     if len(found) == 1:
         return found[0]
@@ -157,6 +160,8 @@ def _label(where: str, names: Sequence[str], what: str, label: str | None) -> st
         raise InputError(f"{where} holds no {what} {label!r} for the labels, only {listed(names)}.")
     if found:
         raise InputError(f"{where} holds several {what}s of labels ({listed(found)}); name one with --label.")
+    if asked.unlabelled:
+        return None
     raise InputError(
         f"{where} holds no {what} of labels ({', '.join(LABELS)}), only {listed(names)}; name it with --label."
     )

@@ -31,6 +31,7 @@ def open_predictions(
     columns: Sequence[str] | None = None,
     label: str | None = None,
     ignore_index: int | Iterable[int] | None = None,
+    unlabelled: bool = False,
 ) -> PredictionFile:
     r"""Open predictions of any kind; their head is read, and their names decide what they are.
 
@@ -50,6 +51,8 @@ def open_predictions(
         columns: names of the columns, or of the one array, of the values.
         label: name of the column or array of the labels; of the file or folder, where they are apart.
         ignore_index: label, or labels, that count nowhere.
+        unlabelled: take files without labels too, whose axis after the first is that of the classes; what is
+            opened says `labelled`.
 
     Raises:
         InputError: a path that is missing, damaged or of no known kind, names that say nothing or leave a
@@ -71,7 +74,7 @@ def open_predictions(
     if not path.exists():
         raise InputError(f"There is no file or folder {path}.")
     ignore = (ignore_index,) if isinstance(ignore_index, int) else tuple(ignore_index or ())
-    asked = Asked(inputs, columns, label, ignore)
+    asked = Asked(inputs, columns, label, ignore, unlabelled)
     if path.is_dir():
         run = path / "predictions" / "test.safetensors"
         if run.is_file():

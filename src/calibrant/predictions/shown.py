@@ -42,6 +42,30 @@ PARTS = {"reliability": "reliability", "resolution": "− resolution", "uncertai
 TESTS = {"ece": "calibrated? p of the ECE", "classwise_ece": "calibrated? p of the class-wise ECE"}
 
 
+def cell(estimate: Estimate, measure: Measure) -> str:
+    """Return a value with its interval, as "4.21  (3.19 to 5.20)"; alone where there is none.
+
+    Example:
+        >>> cell(Estimate(0.0421, 0.0319, 0.052), MEASURES["ece"])
+        '4.21  (3.19 to 5.20)'
+    """
+    ends = interval(estimate, measure)
+    return measure.text(estimate.value) + (f"  ({ends})" if ends else "")
+
+
+def change(test: PairedTest | None, measure: Measure) -> str:
+    """Return the difference of a paired test with its interval and p-value; "–" where there was none.
+
+    Example:
+        >>> change(PairedTest(-0.02, -0.03, -0.01, 0.0004), MEASURES["ece"])
+        '-2.00  (-3.00 to -1.00)  p 0.0004'
+    """
+    if test is None:
+        return "–"
+    ends = f"{measure.text(test.low)} to {measure.text(test.high)}"
+    return f"{measure.text(test.difference)}  ({ends})  p {test.p_value:.2g}"
+
+
 def interval(estimate: Estimate, measure: Measure) -> str:
     """Return an interval as "3.19 to 5.20", "" where there is none."""
     if math.isnan(estimate.low) or math.isnan(estimate.high):
@@ -53,19 +77,14 @@ def lines(found: Sequence[Judgement]) -> list[list[str]]:
     """Return the lines of the table: a heading, then a cell for each file."""
     table = []
     for metric, measure in MEASURES.items():
-        cells = []
-        for each in found:
-            estimate = each.estimates[metric]
-            ends = interval(estimate, measure)
-            cells.append(measure.text(estimate.value) + (f"  ({ends})" if ends else ""))
-        table.append([measure.head, *cells])
+        table.append([measure.head, *(cell(each.estimates[metric], measure) for each in found)])
         if metric == "brier":
             table += [
                 [f"  {head}", *(f"{each.brier_parts[part]:.4f}" for each in found)]
                 for part, head in PARTS.items()
             ]
     gap = Measure("confidence − accuracy, points", 100.0, 2)
-    table.append([gap.head, *(f"{gap.text(e.gap.value)}  ({interval(e.gap, gap)})" for e in found)])
+    table.append([gap.head, *(cell(each.gap, gap) for each in found)])
     for test, head in TESTS.items():
         table.append([head, *(f"{each.tests[test].p_value:.2g}" for each in found)])
     return table

@@ -19,7 +19,8 @@ from calibrant.predictions.file import BATCH, Batch, PredictionFile
 from calibrant.predictions.labels import Place
 from calibrant.predictions.naming import Asked, choose, class_order
 
-Piece = tuple[NDArray[Any], NDArray[Any], Place]
+#: Values, labels if there are any, and what says where a row stands.
+Piece = tuple[NDArray[Any], NDArray[Any] | None, Place]
 
 
 class TableFile(PredictionFile):
@@ -43,7 +44,8 @@ class TableFile(PredictionFile):
             )
         if len(self.columns) == 1:
             classes = [str(k) for k in range(max(channels, 2))]
-        super().__init__(path, chosen.inputs, channels, classes, ignore=asked.ignore)
+        labelled = self.label is not None
+        super().__init__(path, chosen.inputs, channels, classes, labelled=labelled, ignore=asked.ignore)
 
     @property
     def rows(self) -> int:
@@ -54,10 +56,10 @@ class TableFile(PredictionFile):
 
     def _pieces(self) -> Iterator[tuple[Batch, Place]]:
         for values, labels, place in self._read(max(1, BATCH // self.channels)):
-            numbers = torch.from_numpy(np.require(values, requirements=["C", "W"])).reshape(
-                len(labels), self.channels
-            )
-            yield Batch(numbers, self._labels.read(labels, place)), place
+            flat = torch.from_numpy(np.require(values, requirements=["C", "W"]))
+            numbers = flat.reshape(-1, self.channels)
+            target = self.no_labels(len(numbers)) if labels is None else self._labels.read(labels, place)
+            yield Batch(numbers, target), place
 
     def _width(self) -> int:
         """Return the number of values of a row."""
@@ -117,13 +119,15 @@ class TextTable(TableFile):
 
     def _read(self, rows: int) -> Iterator[Piece]:
         places = [self._names.index(name) for name in self.columns]
-        label = self._names.index(self.label)
+        label = None if self.label is None else self._names.index(self.label)
         records = self._records()
         # Text takes several times the memory of its numbers.
         while piece := list(islice(records, max(1, rows // 8))):
             lines = [line for line, _ in piece]
-            values = self._numbers(piece, places)
-            yield values, np.array([record[label].strip() for _, record in piece], dtype=object), _place(lines)
+            values, labels = self._numbers(piece, places), None
+            if label is not None:
+                labels = np.array([record[label].strip() for _, record in piece], dtype=object)
+            yield values, labels, _place(lines)
 
     def _numbers(self, piece: list[tuple[int, list[str]]], places: list[int]) -> NDArray[np.float64]:
         pick = itemgetter(*places) if len(places) > 1 else lambda record: (record[places[0]],)
@@ -187,16 +191,22 @@ class ParquetTable(TableFile):
     def _read(self, rows: int) -> Iterator[Piece]:
         start = 0
         with reading(self.path):
-            for batch in self._file.iter_batches(min(rows, 65_536), columns=[*self.columns, self.label]):
+            names = self.columns if self.label is None else [*self.columns, self.label]
+            for batch in self._file.iter_batches(min(rows, 65_536), columns=names):
                 place = _row(start)
                 found = [self._column(batch.column(name), name, place) for name in self.columns]
-                labels = batch.column(self.label)
-                if labels.null_count:
-                    where = place(labels.is_null().to_pylist().index(True))
-                    raise InputError(f"The column {self.label!r} of {self.path} has no value, {where}.")
                 values = found[0] if len(found) == 1 else np.stack(found, axis=1)
-                yield values, np.asarray(labels.to_numpy(zero_copy_only=False)), place
+                yield values, self._raw_labels(batch, place), place
                 start += len(batch)
+
+    def _raw_labels(self, batch: Any, place: Place) -> NDArray[Any] | None:
+        if self.label is None:
+            return None
+        labels = batch.column(self.label)
+        if labels.null_count:
+            where = place(labels.is_null().to_pylist().index(True))
+            raise InputError(f"The column {self.label!r} of {self.path} has no value, {where}.")
+        return np.asarray(labels.to_numpy(zero_copy_only=False))
 
     def _column(self, column: Any, name: str, place: Place) -> NDArray[np.float64]:
         if column.null_count:

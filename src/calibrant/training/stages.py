@@ -60,6 +60,32 @@ def train(recipe: Recipe, target: RunFolder, images: Data, listener: Listener | 
     return module
 
 
+def restore(recipe: Recipe, source: RunFolder, images: Data) -> TrainingModule:
+    """Return the module of a recipe with the final weights of a run of it, in evaluation mode.
+
+    Args:
+        recipe: of the run.
+        source: the run.
+        images: the data of the recipe.
+
+    Raises:
+        InputError: weights that are missing, damaged or of another network.
+    """
+    module: TrainingModule = build(recipe, images)
+    last: StageName = "train"
+    if recipe.decouple.method != "none":
+        module, last = build_second(recipe, images, module.network), "decouple"
+    weights = source.read_weights(last)
+    try:
+        module.network.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(
+            f"The weights in {source.path} are not those of the network of its recipe on these data; check "
+            "data.root, or run it again."
+        ) from None
+    return module.eval()
+
+
 def build(recipe: Recipe, images: Data) -> TrainingModule:
     """Build the network and the loss of a recipe; the initial weights come from its seed.
 
