@@ -168,6 +168,43 @@ def test_duts_in_both_layouts(tmp_path, nested):
     assert (len(task.train), len(task.test)) == (4, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "folder", "layout", "names"),
+    [
+        ("DUT-OMRON", "DUT-OMRON", ("DUT-OMRON-image", "pixelwiseGT-new-PNG"), "im"),
+        ("PASCAL-S", "PASCAL-S", ("datasets/imgs/pascal", "datasets/masks/pascal"), ""),
+        ("SOD", "Test/SOD", ("Image", "GT"), ""),
+        ("ECSSD", "ECSSD", ("images", "ground_truth_mask"), "000"),
+        ("HKU-IS", "TestDataset/HKU-IS", ("imgs", "gt"), "000"),
+        ("COD10K", "COD10K-v3", ("Test/Image", "Test/GT_Object"), "COD10K-CAM-1-Aquatic-"),
+    ],
+)
+def test_test_sets_are_found_as_their_authors_pack_them(tmp_path, name, folder, layout, names):
+    write(tmp_path / "DUTS-TR", 4, layout=("DUTS-TR-Image", "DUTS-TR-Mask"))
+    write(tmp_path / "DUTS-TE", 2, layout=("DUTS-TE-Image", "DUTS-TE-Mask"))
+    write(tmp_path / folder, 3, layout=layout, prefix=names)
+    if name == "COD10K":
+        write(tmp_path / folder, 2, layout=layout, prefix="COD10K-NonCAM-3-Flying-")
+    task = data.create("duts", root=tmp_path, size=32, val=1, test_set=name)
+    assert task.test.names == [f"{names}{i}" for i in range(3)]
+    assert task.test[0]["target"].sum() > 0
+    beside = data.create("duts", root=tmp_path, size=32, val=1, others=[name])
+    assert beside.test.names == ["a0", "a1"]
+    assert beside.ood[name].names == task.test.names
+
+
+def test_a_missing_test_set_is_named_with_its_layout(tmp_path):
+    write(tmp_path / "DUTS-TR", 4)
+    with pytest.raises(InputError) as said:
+        data.create("duts", root=tmp_path, val=1, test_set="DUT-OMRON")
+    for part in (
+        "5,168 photographs",
+        str(tmp_path / "Test" / "DUT-OMRON"),
+        "DUT-OMRON-image and pixelwiseGT-new-PNG",
+    ):
+        assert part in str(said.value)
+
+
 def module(root, workers=0, **loading):
     task = data.create("saliency", root=root, size=32, ood_folder="textures")
     return DenseData(task, Loading(batch_size=5, eval_batch_size=2, **loading), workers=workers)

@@ -82,7 +82,20 @@ def read_folder(
     Raises:
         InputError: a folder or a file that is not there, naming where it was looked for and what was expected.
     """
-    return MapSet(pairs_of(*_layout(folder, black), names), size, keep=keep, binarise=binarise)
+    return read_pairs(*_layout(folder, black), size, names=names, keep=keep, binarise=binarise)
+
+
+def read_pairs(
+    images: Path,
+    labels: Path | None,
+    size: int,
+    *,
+    names: Path | None = None,
+    keep: float = 2 * GIB,
+    binarise: bool = False,
+) -> MapSet:
+    """Read the images of one folder and the maps of another; arguments and errors as of `read_folder`."""
+    return MapSet(pairs_of(images, labels, names), size, keep=keep, binarise=binarise)
 
 
 def _layout(folder: Path, black: bool) -> tuple[Path, Path | None]:

@@ -1,9 +1,12 @@
 """Salient-object sets: any pair of folders, and DUTS."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from calibrant.data.dense import DenseTask
 from calibrant.data.map_set import MapSet, read_folder
+from calibrant.data.named_maps import read_named
 from calibrant.data.pair_set import held_out, some
 from calibrant.data.registry import register
 
@@ -51,35 +54,46 @@ def saliency(
             root / folder, size, names=None if names is None else root / names, black=black, binarise=binarise
         )
 
-    training = read(train_folder, train_list)
+    validation, note = None, ""
     if val_list is not None:
-        validation = some(read(train_folder, val_list), val, split_seed, "val")
-        taken = set(validation.names)
-        training = training.subset(i for i, name in enumerate(training.names) if name not in taken)
-        held = f"{len(validation):,} training images of {val_list} are the validation images"
+        validation, note = read(train_folder, val_list), _LISTED.format(val_list)
     elif (root / val_folder).is_dir():
-        validation = some(read(val_folder), val, split_seed, "val")
-        held = "training, validation and test images come from folders of their own"
-    else:
-        training, validation = held_out(training, val, split_seed)
-        held = f"{len(validation):,} of the training images are held out for validation"
-    return DenseTask(
-        train=some(training, train, split_seed, "train"),
-        val=validation,
+        validation = read(val_folder)
+        note = "training, validation and test images come from folders of their own"
+    others = {}
+    if ood_folder is not None:
+        others = {Path(ood_folder).name: some(read(ood_folder, black=True), ood, split_seed, "ood")}
+    task = DenseTask(
+        train=read(train_folder, train_list),
+        val=read(train_folder).subset([]) if validation is None else validation,
         test=some(read(test_folder, test_list), test, split_seed, "test"),
-        ood=(
-            {}
-            if ood_folder is None
-            else {Path(ood_folder).name: some(read(ood_folder, black=True), ood, split_seed, "ood")}
-        ),
-        note=held,
+        ood=others,
+        note=note,
     )
+    return _divided(task, train, val, split_seed)
+
+
+_LISTED = "the training images of {} are the validation images"
+
+
+def _divided(task: DenseTask, train: int | None, val: int | None, seed: int) -> DenseTask:
+    """Hold out what validates where nothing says which, train on no image that does, and keep so many."""
+    training, note = task.train, task.note
+    if len(task.val):
+        validation = some(task.val, val, seed, "val")
+        taken = {pair.image for pair in validation.pairs}
+        training = training.subset(i for i, pair in enumerate(training.pairs) if pair.image not in taken)
+    else:
+        training, validation = held_out(training, val, seed)
+        note = f"{len(validation):,} of the training images are held out for validation"
+    return replace(task, train=some(training, train, seed, "train"), val=validation, note=note)
 
 
 @register("duts")
 def duts(
     root: Path,
     test_set: str = "DUTS-TE",
+    others: Sequence[str] = (),
     size: int = 384,
     train: int | None = None,
     val: int | None = None,
@@ -89,13 +103,16 @@ def duts(
 ) -> DenseTask:
     """DUTS: 10,553 training photographs with maps of the salient object; tested on DUTS-TE, ECSSD or others.
 
-    Looked for in Train/DUTS-TR and Test/DUTS-TE, or in DUTS-TR and DUTS-TE. The published split of the training
-    images (9,553 and 1,000) is used where its files DUTS-TR-Train.txt and DUTS-TR-Validation.txt are in `root`;
-    otherwise 1,000 are held out at random. Textures, in Test/DTD_Texture_500, are read where they are there.
+    Looked for in Train/DUTS-TR, or in DUTS-TR; a test set in Test, in TestDataset or in `root` itself, in the
+    folders in which its authors, or collections of several, pack images and maps: see `named_maps.NAMED`. The
+    published split of the training images (9,553 and 1,000) is used where its files DUTS-TR-Train.txt and
+    DUTS-TR-Validation.txt are in `root`; otherwise 1,000 are held out at random. Textures, in
+    Test/DTD_Texture_500, are read where they are there.
 
     Args:
         root: folder around all of these.
-        test_set: DUTS-TE, DUT-OMRON, PASCAL-S, SOD, ECSSD or HKU-IS: the folder of the test images.
+        test_set: DUTS-TE, DUT-OMRON, PASCAL-S, SOD, ECSSD, HKU-IS or COD10K; or another folder's name.
+        others: more of these, on which the network is judged too.
         size: side of the network's input, in pixels; published: 384.
         train: number of training images kept; None for all.
         val: number of validation images; None for all of the list, or 1,000.
@@ -110,19 +127,19 @@ def duts(
     lists = [name for name in ("DUTS-TR-Train.txt", "DUTS-TR-Validation.txt") if (root / name).is_file()]
     train_list, val_list = lists if len(lists) == 2 else (None, None)
     textures = f"{'Test/' if nested else ''}DTD_Texture_500"
-    task: DenseTask = saliency(
-        root,
-        train_folder="Train/DUTS-TR" if nested else "DUTS-TR",
-        val_folder="no validation folder",
-        test_folder=f"Test/{test_set}" if nested else test_set,
-        train_list=train_list,
-        val_list=val_list,
-        ood_folder=textures if (root / textures).is_dir() else None,
-        size=size,
-        train=train,
-        val=1000 if val is None and val_list is None else val,
-        test=test,
-        split_seed=split_seed,
-        binarise=binarise,
+    photographs = root / ("Train/DUTS-TR" if nested else "DUTS-TR")
+
+    def read(names: str | None = None) -> MapSet:
+        return read_folder(photographs, size, names=None if names is None else root / names, binarise=binarise)
+
+    ood = {name: read_named(root, name, size, binarise=binarise) for name in others}
+    if (root / textures).is_dir():
+        ood["DTD_Texture_500"] = read_folder(root / textures, size, black=True, binarise=binarise)
+    task = DenseTask(
+        train=read(train_list),
+        val=read().subset([]) if val_list is None else read(val_list),
+        test=some(read_named(root, test_set, size, binarise=binarise), test, split_seed, "test"),
+        ood=ood,
+        note="" if val_list is None else _LISTED.format(val_list),
     )
-    return task
+    return _divided(task, train, 1000 if val is None and val_list is None else val, split_seed)
