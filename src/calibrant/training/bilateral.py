@@ -48,7 +48,9 @@ class BilateralModule(TrainingModule):
         # A tensor, as a compiled network is compiled again for every new number.
         share = torch.tensor(alpha, dtype=torch.float32, device=self.device)
         logits = self.network(images, reversed_images, share)
-        return mixed_loss(self.loss, logits, MixedPair(target, reversed_target, alpha))
+        mixed = mixed_loss(self.loss, logits, MixedPair(target, reversed_target, alpha))
+        self._activity.note(logits, target)
+        return mixed
 
 
 def module_kind(network: nn.Module, recipe: Recipe) -> type[TrainingModule]:

@@ -17,6 +17,7 @@ from calibrant.losses.class_balanced import deferred_weights
 from calibrant.losses.mixing import mixed_loss
 from calibrant.losses.multipliers import sum_over_processes
 from calibrant.metrics import modules as metrics
+from calibrant.training.activity import Activity
 from calibrant.training.mixing import Mixer
 from calibrant.training.recipe import OptimizerConfig, StageConfig
 from calibrant.training.schedules import rate_factor
@@ -32,7 +33,8 @@ class TrainingModule(LightningModule):
 
     Everything random in an epoch (dropout, a sampled loss) comes from the seed and the epoch alone. Logged
     once an epoch: `train_loss`, `train_<term>` for each part of the loss, `lr`, and where there was a
-    validation `val_accuracy`, `val_ece` and `val_nll` (`test_…` where the stage selects on test).
+    validation `val_accuracy`, `val_ece` and `val_nll` (`test_…` where the stage selects on test); of a loss
+    that regularises on condition also `active_samples` and `active_classes`, see `Activity`.
 
     Args:
         network: the network.
@@ -86,6 +88,7 @@ class TrainingModule(LightningModule):
                 f"{type(loss).__name__} learns from each image by itself, which train.mix.name "
                 f"{stage.mix.name!r} mixes with another; set it to 'none'."
             )
+        self._activity = Activity(loss)
         self._counts = class_counts
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
@@ -129,6 +132,7 @@ class TrainingModule(LightningModule):
         # Each process draws for samples of its own.
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch, "step") + self.global_rank)
         self._sums, self._steps, self._first_bad = {}, 0, None
+        self._activity.start(self.trainer.num_training_batches)
         if (start := self.stage.reweight_from) is not None:
             weights = deferred_weights(
                 self._counts, self.stage.reweight_beta, epoch=self.current_epoch, start=start
@@ -171,12 +175,16 @@ class TrainingModule(LightningModule):
         inputs, target = batch[self.inputs], batch["target"]
         if self._mixer is not None:
             inputs, pair = self._mixer.mix(inputs, target, self.current_epoch)
-            return mixed_loss(self.loss, self(inputs), pair)
+            logits = self(inputs)
+            mixed = mixed_loss(self.loss, logits, pair)
+            self._activity.note(logits, pair.a)
+            return mixed
         index = batch["index"] if self.loss.needs_index else None
         logits = self(inputs)
         loss: Tensor = self.loss(logits, target, index=index)
         if "train" in self.loss.observes:
             self.loss.observe(logits.detach(), target, index=index)
+        self._activity.note(logits, target, index)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -186,6 +194,7 @@ class TrainingModule(LightningModule):
         steps = torch.tensor(float(self._steps), dtype=torch.float64, device=self.device)
         sum_over_processes(*sums.values(), steps)
         means = {f"train_{name}": total / steps for name, total in sums.items()}
+        means |= self._activity.shares()
         self.log_dict({**means, "lr": torch.tensor(self._rate, dtype=torch.float64)})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
