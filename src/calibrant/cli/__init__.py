@@ -15,9 +15,11 @@ OPTIONAL = (
     "onnxruntime",
     "onnxscript",
     "rich",
+    "skimage",
     "sklearn",
     "timm",
     "torchvision",
+    "transformers",
 )
 
 

@@ -47,7 +47,11 @@ def _data() -> Listing:
 def _models() -> Listing:
     from calibrant.models.registry import MODELS
 
-    others = [("timm:NAME", "any classifier of timm"), ("torchvision:NAME", "any classifier of torchvision")]
+    others = [
+        ("timm:NAME", "any classifier of timm"),
+        ("torchvision:NAME", "any classifier of torchvision"),
+        ("hf:FOLDER", "a text classifier of Hugging Face, from a folder"),
+    ]
     return [(name, MODELS.summary(name)) for name in MODELS.names()] + others
 
 

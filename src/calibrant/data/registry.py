@@ -20,6 +20,7 @@ def create(
     val: int | None = None,
     imbalance: float | None = None,
     split_seed: int = 1,
+    tokenizer: str | None = None,
     **options: Any,
 ) -> Any:
     """Read a data set by its name.
@@ -33,6 +34,7 @@ def create(
         imbalance: images of the largest class over those of the smallest, of the long-tailed sets; None for the
             data set's own number.
         split_seed: seed of the division.
+        tokenizer: folder of the tokenizer of the network, which texts are cut by.
         **options: the data set's own arguments.
 
     Raises:
@@ -46,7 +48,12 @@ def create(
     given = {"train": train, "val": val, "imbalance": imbalance}
     return DATASETS.create(
         name,
-        {"root": Path(root).expanduser(), "download": download, "split_seed": split_seed},
+        {
+            "root": Path(root).expanduser(),
+            "download": download,
+            "split_seed": split_seed,
+            "tokenizer": tokenizer,
+        },
         **{key: value for key, value in given.items() if value is not None},
         **options,
     )

@@ -11,6 +11,7 @@ from calibrant.data.registry import register
 from calibrant.data.splits import newsgroup_split
 from calibrant.data.text_files import Corpus, read_newsgroups, read_table
 from calibrant.data.text_set import TextSet, TextTask
+from calibrant.data.tokens import tokenize
 from calibrant.data.vocabulary import Vocabulary, read_vectors
 from calibrant.errors import InputError
 from calibrant.metrics.definitions import Groups
@@ -27,14 +28,17 @@ class Words(TypedDict, total=False):
         vocabulary_size: rows of the embedding, padding included; 2,000 as published, null for all words.
         counted: whose words are counted: those of the "train" texts, the default; or "all", as published, test
             included.
-        length: words a text, 1,000; longer ones keep their end, as published.
+        length: words a text, 1,000; longer ones keep their end, as published. Tokens, 512.
         vectors: file of word vectors under `root`, those of GloVe; null for random ones, to be trained.
+        tokenizer: folder of a tokenizer of Hugging Face that cuts the texts, of which the beginning is kept, in
+            place of all of the above but `length`; that of the network where it is `hf:FOLDER`.
     """
 
     vocabulary_size: int | None
     counted: Literal["train", "all"]
     length: int
     vectors: str | None
+    tokenizer: str
 
 
 def build_task(
@@ -46,8 +50,9 @@ def build_task(
     *,
     vocabulary_size: int | None = 2000,
     counted: Literal["train", "all"] = "train",
-    length: int = 1000,
+    length: int | None = None,
     vectors: str | None = GLOVE,
+    tokenizer: str | None = None,
 ) -> TextTask:
     """Number the words of a corpus and divide it.
 
@@ -59,8 +64,9 @@ def build_task(
         groups: which classes are many, medium and few; None where they are about as large.
         vocabulary_size: as in `Words`, and so the others.
         counted: whose words are counted.
-        length: words a text.
+        length: words a text; None for 1,000, or of a tokenizer for what it allows.
         vectors: file of word vectors; None for random ones of length 100.
+        tokenizer: folder of a tokenizer; None to count words.
 
     Raises:
         InputError: a label without a training text.
@@ -73,11 +79,19 @@ def build_task(
         raise InputError(
             f"The class {unknown[0]!r} has no training text; lower data.val or change data.split_seed."
         )
+    targets = torch.tensor([number[label] for label in corpus.labels])
+
+    def parted(rows: Tensor) -> tuple[TextSet, TextSet, TextSet]:
+        fit, choose, judge = (TextSet(rows[at], targets[at], at) for at in parts)
+        return fit, choose, judge
+
+    if tokenizer is not None:
+        cut = tokenize(corpus.texts, tokenizer, length)
+        said = f"{note}; {cut.rows.shape[1]} of {len(cut.words):,} tokens a text"
+        return TextTask(*parted(cut.rows), names, cut.words, None, groups, said, cut.padding)
     source = [corpus.texts[at] for at in train] if counted == "train" else corpus.texts
     vocabulary = Vocabulary(source, vocabulary_size)
-    tokens = vocabulary.encode(corpus.texts, length)
-    targets = torch.tensor([number[label] for label in corpus.labels])
-    fit, choose, judge = (TextSet(tokens[at], targets[at], at) for at in parts)
+    tokens = vocabulary.encode(corpus.texts, 1000 if length is None else length)
     if vectors is None:
         table = torch.randn(len(vocabulary), 100, generator=Generator().manual_seed(0))
         table[0] = 0
@@ -85,7 +99,7 @@ def build_task(
         table = read_vectors(root / vectors, vocabulary.words)
     known = int((table != 0).any(1).sum())
     said = f"{note}; {len(vocabulary) - 1:,} words, {known:,} with a vector"
-    return TextTask(fit, choose, judge, names, vocabulary.words, table, groups, said)
+    return TextTask(*parted(tokens), names, vocabulary.words, table, groups, said)
 
 
 @register("newsgroups")

@@ -20,5 +20,7 @@ class TextData(InMemoryData[TextSet]):
 
     @property
     def context(self) -> dict[str, Any]:
-        """The (V, D) vectors of the words."""
+        """The (V, D) vectors of the words; or the number of the padding token of a tokenizer."""
+        if self.task.vectors is None:
+            return {"padding": self.task.padding}
         return {"vectors": self.task.vectors}

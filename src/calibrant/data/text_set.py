@@ -24,7 +24,7 @@ class TextSet(Dataset[TextBatch]):
     """Texts with labels and ids, indexed by lists of positions.
 
     Attributes:
-        tokens: (N, T) int32 numbers of words, 0 in front of a short text.
+        tokens: (N, T) int32 numbers of words, 0 in front of a short text; or those of a tokenizer.
         targets: (N,) int64 labels.
         ids: (N,) int64, the position of each text in the data set on disk.
     """
@@ -51,10 +51,12 @@ class TextTask:
         test: texts that judge.
         class_names: C names, in the order of the labels.
         words: V words in the order of their numbers; the first, padding, is empty.
-        vectors: (V, D) vectors of the words, for the embedding of a network.
+        vectors: (V, D) vectors of the words, for the embedding of a network; None for tokens, whose network
+            brings its own.
         groups: how the classes are grouped into many-, medium- and few-shot ones, as `metrics.evaluate` takes
             it; None where the classes are about as large.
         note: one sentence for the reader of a result.
+        padding: number that fills a short text up.
     """
 
     train: TextSet
@@ -62,9 +64,10 @@ class TextTask:
     test: TextSet
     class_names: list[str]
     words: list[str]
-    vectors: Tensor
+    vectors: Tensor | None
     groups: Groups | None = None
     note: str = ""
+    padding: int = 0
 
     @property
     def class_counts(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks by name: ours, timm's as `timm:NAME`, torchvision's as `torchvision:NAME`."""
+"""Networks by name: ours, timm's as `timm:NAME`, torchvision's as `torchvision:NAME`, or of a folder."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from calibrant.errors import InputError
 from calibrant.models.base import Network, Split
+from calibrant.models.huggingface import from_folder
 from calibrant.registry import Registry
 
 MODELS: Registry[Network] = Registry("model", "calibrant.models")
@@ -14,15 +15,22 @@ register = MODELS.register
 
 
 def create(
-    name: str, *, num_classes: int, in_channels: int = 3, vectors: Tensor | None = None, **options: Any
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    vectors: Tensor | None = None,
+    padding: int | None = None,
+    **options: Any,
 ) -> Network:
     """Build a network by its name.
 
     Args:
-        name: one of `list_models()`, or `timm:NAME` or `torchvision:NAME`.
+        name: one of `list_models()`, or `timm:NAME`, `torchvision:NAME` or `hf:FOLDER`.
         num_classes: number of classes.
         in_channels: channels of an image; torchvision's networks take 3.
         vectors: (V, D) vectors of the words of texts.
+        padding: number of the padding token, of texts that a tokenizer cut.
         **options: the network's own arguments.
 
     Raises:
@@ -34,6 +42,8 @@ def create(
         464154
     """
     source, _, rest = name.partition(":")
+    if rest and source == "hf":
+        return from_folder(rest, num_classes, padding, options)
     if rest and source in _SOURCES:
         return Split(_SOURCES[source](rest, num_classes, in_channels, options))
     known = {"num_classes": num_classes, "in_channels": in_channels, "vectors": vectors}

@@ -113,6 +113,7 @@ def text_cnn(num_classes: int, vectors: Tensor | None = None, freeze: bool = Tru
     """Global-pooling CNN on word vectors, for texts; 0.25 M parameters beside the vectors."""
     if vectors is None:
         raise InputError(
-            "The network 'text_cnn' takes texts, whose words have vectors; another network takes images."
+            "The network 'text_cnn' takes texts whose words have vectors; another network takes images, or "
+            "texts that a tokenizer cut."
         )
     return TextCNN(num_classes, vectors, freeze, width)

@@ -42,7 +42,7 @@ class ModelConfig:
 
     Args:
         name: name of the network; `calibrant list models` shows all, `timm:NAME` and `torchvision:NAME` take
-            one from there.
+            one from there, `hf:FOLDER` a text classifier from a folder.
         head: "linear", the network's own classifier; "cosine", that of LDAM, whose features and weights have
             length 1.
         args: options of the network itself.

@@ -122,6 +122,9 @@ def read_data(recipe: Recipe) -> Data:
                 f"data.{key} {options[key]!r} and data.args.{key} {config.args[key]!r} are the same option: "
                 "leave out one of them."
             )
+    if recipe.model.name.startswith("hf:"):
+        # A network that was trained before knows its own tokens alone.
+        options["tokenizer"] = recipe.model.name.removeprefix("hf:")
     task = data.create(config.name, **options | config.args)
     if isinstance(task, DenseTask | SegmentationTask):
         return DenseData(task, workers=config.workers)
