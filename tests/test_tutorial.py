@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import chdir, redirect_stdout
+from html import unescape
 from io import StringIO
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def run(blocks: list[tuple[str, str]]) -> list[str]:
 
 
 def differences(page: str, printed: str) -> list[str]:
-    """Return where words differ, or numbers by more than another processor makes of them; times do not count."""
+    """Return where words differ, or numbers by more than another processor makes of them; but not times."""
     page, printed = (re.sub(r"in [\d.]+ s:", "in # s:", text) for text in (page, printed))
     pairs = zip(page.split(), printed.split(), strict=False)
     found = [f"{a} {b}" for a, b in pairs if NUMBER.sub("#", a) != NUMBER.sub("#", b)]
@@ -97,6 +98,9 @@ def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path):
         fetched = re.findall(r'<(?:script|img|link rel="stylesheet")[^>]*(?:src|href)="(https?:[^"]*)"', text)
         assert not fetched, name
         assert "arithmatex" not in text, name
+    shown = unescape(re.sub("<[^>]*>", "", pages["guides/own-loop.html"]))
+    for example in (ROOT / "examples").glob("*.py"):
+        assert example.read_text().splitlines()[0] in shown
     assert "<math" in pages["methods/mbls.html"]
     assert "MarginLoss" in pages["methods/mbls.html"]
 
