@@ -17,9 +17,12 @@ def execute(options: dict[str, Any]) -> None:
 
     runs = find_runs([Path(path) for path in options["paths"]])
     folder = options.get("corrupted")
-    chosen = {key: options[key] for key in ("severities", "images", "seed", "root") if key in options}
+    chosen = {key: options[key] for key in ("severities", "images", "seed") if key in options}
     plan = CorruptionPlan(
-        names=options.get("corruptions"), folder=None if folder is None else Path(folder), **chosen
+        names=options.get("corruptions"),
+        folder=None if folder is None else Path(folder),
+        root=(options.get("data") or {}).get("root"),
+        **chosen,
     )
     console = Console()
     for number, run in enumerate(runs, start=1):
