@@ -56,6 +56,7 @@ def _build() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
         "apply": (_apply(), "mend other predictions of the same model"),
         "export": (_export(), "write the network of a run, calibrator folded in, for other programs"),
         "corrupt": (_corrupt(), "judge finished runs on corrupted test images"),
+        "explain": (_explain(), "show the targets that losses imply, or where a run was regularised"),
         "report": (_report(), "write the HTML page of finished runs"),
         "list": (_list(), "show what there is, by name"),
     }
@@ -193,6 +194,33 @@ def _apply() -> ArgumentParser:
     parser.add_argument("predictions", type=str, help="file or folder of predictions")
     parser.add_argument("--out", type=str, required=True, help="file to write: .npz or .safetensors")
     _add_reading(parser)
+    return parser
+
+
+def _explain() -> ArgumentParser:
+    parser = _command(
+        "Show the target that each loss implies, on which cross-entropy trains as the loss does: in closed "
+        "form, as a function of the logit, and whether it is conditional and adaptive. Or, of finished runs, "
+        "where the regulariser was active: the share of the samples and of their classes, in each epoch.",
+        "calibrant explain [LOSS … | RUN …] [--out FILE]",
+        "calibrant explain ls mbls:margin=6 acls --out losses.html",
+    )
+    parser.add_argument(
+        "what",
+        type=str,
+        nargs="*",
+        help="losses, each as NAME or NAME:OPTION=VALUE,…, or all; eight familiar ones by default; or folders "
+        "of runs",
+    )
+    parser.add_argument("--out", type=str, help="also write a page (.html) or the figure (.svg, .png, .pdf)")
+    parser.add_argument("--json", action="store_true", help="print JSON, with the curves, instead of a table")
+    parser.add_argument("--classes", type=int, help="number of classes; 10 by default")
+    parser.add_argument(
+        "--upto", type=float, help="the largest logit; 20 by default, or twice the largest margin"
+    )
+    parser.add_argument(
+        "--class-counts", type=int, nargs="+", help="training samples of each class; a long tail by default"
+    )
     return parser
 
 
