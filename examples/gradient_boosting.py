@@ -38,7 +38,7 @@ def write(path: str, probabilities: np.ndarray, labels: np.ndarray) -> None:
 x, y = load_digits(return_X_y=True)
 train_x, rest_x, train_y, rest_y = train_test_split(x, y, train_size=300, random_state=0, stratify=y)
 val_x, test_x, val_y, test_y = train_test_split(rest_x, rest_y, train_size=400, random_state=0)
-model = HistGradientBoostingClassifier(learning_rate=0.3, max_iter=40, random_state=0).fit(train_x, train_y)
+model = HistGradientBoostingClassifier(learning_rate=0.3, max_iter=20, random_state=0).fit(train_x, train_y)
 
 with tempfile.TemporaryDirectory() as folder, chdir(folder):
     write("val.csv", model.predict_proba(val_x), val_y)
