@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from calibrant.data import ImageSet, ImageTask
 from calibrant.metrics import evaluate
+from calibrant.report import write_report
+from calibrant.report.figures import Drawing
+from calibrant.training.errors import write_errors
 from calibrant.training.run_folder import Predictions, RunFolder
 
 MakeRun = Callable[..., RunFolder]
@@ -26,6 +31,11 @@ def knowledge(samples: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Write the folder of a run: calibrated at sharpness 1, over-confident above, under-confident below."""
+    return writer(tmp_path)
+
+
+def writer(root: Path) -> MakeRun:
+    """Return what writes runs into a folder."""
 
     def make(
         method: str,
@@ -38,7 +48,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         class_names: list[str] | None = None,
         **changes: Any,
     ) -> RunFolder:
-        run = RunFolder(tmp_path / "runs" / (folder or f"m{len(list(tmp_path.glob('runs/*')))}-seed{seed}"))
+        run = RunFolder(root / "runs" / (folder or f"m{len(list(root.glob('runs/*')))}-seed{seed}"))
         run.path.mkdir(parents=True, exist_ok=True)
         logits, target = knowledge(samples)
         noise = torch.randn(logits.shape, generator=torch.Generator().manual_seed(100 + seed))
@@ -82,16 +92,44 @@ def make_run(tmp_path: Path) -> MakeRun:
     return make
 
 
+def keep_errors(run: RunFolder) -> None:
+    """Keep the images of the most confident errors, noise of 32 x 32 in colour."""
+    said = run.predictions("test")
+    pixels = torch.randint(256, (len(said.targets), 3, 32, 32), generator=torch.Generator().manual_seed(1))
+    images = ImageSet(pixels.byte(), said.targets, said.ids)
+    write_errors(run, said, ImageTask(images, images, images, said.class_names))
+
+
 def _metrics(logits: torch.Tensor, target: torch.Tensor) -> dict[str, dict[str, float]]:
     found = evaluate(logits, target, inputs="logits", intervals=False)
     return {name: {"value": e.value, "low": 0.9 * e.value, "high": 1.1 * e.value} for name, e in found.items()}
 
 
-@pytest.fixture
-def three(make_run: MakeRun) -> list[RunFolder]:
-    """Two seeds each of an over-confident, a calibrated and an under-confident method."""
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> list[RunFolder]:
+    """Two seeds each of an over-confident, a calibrated and an under-confident method; to be read only."""
+    make_run = writer(tmp_path_factory.mktemp("three"))
     return [
         make_run(method, seed, sharpness=sharpness)
         for method, sharpness in (("ce", 3.0), ("mbls", 1.0), ("ls", 0.4))
         for seed in (0, 1)
     ]
+
+
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let figures be drawn, but not saved, which takes a while in three formats."""
+    monkeypatch.setattr(Drawing, "save", lambda self, path: path)
+
+
+@pytest.fixture
+def copies(three: list[RunFolder], tmp_path: Path) -> list[RunFolder]:
+    """The same runs, to be changed."""
+    return [RunFolder(shutil.copytree(run.path, tmp_path / "runs" / run.path.name)) for run in three]
+
+
+@pytest.fixture(scope="session")
+def html(three: list[RunFolder], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of the three methods."""
+    path = write_report(three, tmp_path_factory.mktemp("page") / "out" / "report.html", "Toy")
+    return path.read_text(encoding="utf-8")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from calibrant.compare.stages import DEFAULT as SCALED
+from calibrant.compare.stages import RAW
 from calibrant.errors import InputError
 from calibrant.report import sections
-from calibrant.report.evidence import RAW, SCALED, gather
+from calibrant.report.evidence import gather
 from calibrant.training.run_folder import RunFolder
 from tests.report.conftest import MakeRun
 
@@ -139,7 +141,9 @@ def test_what_is_missing_is_said(make_run: MakeRun) -> None:
         "mbls has no metrics after temperature scaling",
     ):
         assert words in said
-    assert found.table.stages == [RAW]
+    assert found.table.stages == [RAW, SCALED]
+    assert found.method("mbls").stages == [RAW]
+    assert found.table.rows[1].cells["ece"][SCALED].values == []
     assert found.method("mbls").bins == {}
     assert list(found.method("ce").bins) == [RAW, SCALED]
 

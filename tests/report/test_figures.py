@@ -118,11 +118,23 @@ def test_overlay_leaves_out_bins_of_few_samples(bins: Bins) -> None:
 
 
 def test_overview_shows_every_seed_and_the_means() -> None:
-    rows = [Dumbbell("a", [1.0, 3.0], [0.5, 0.7]), Dumbbell("b", [4.0, 4.0])]
+    rows = [
+        Dumbbell("a", [1.0, 3.0], {"after temperature scaling": [0.5, 0.7], "after vector scaling": []}),
+        Dumbbell("b", [4.0, 4.0]),
+    ]
     drawing = overview(rows, looks(["a", "b"]), "ECE", "ECE of each")
     drawn = {tuple(np.atleast_1d(line.get_xdata())) for line in drawing.figure.axes[0].lines}
     assert {(1.0, 3.0), (2.0,), (0.5, 0.7), (0.6,), (4.0,)} <= {tuple(np.round(d, 6)) for d in drawn}
-    assert drawing.description == "a: 2.0000, after temperature scaling 0.6000; b: 4.0000."
+    assert drawing.description == "a: 2.0000; a after temperature scaling: 0.6000; b: 4.0000."
+
+
+def test_many_diagrams_stand_in_rows(bins: Bins) -> None:
+    figure = diagrams([Panel(f"stage {k}", bins) for k in range(6)], "A").figure
+    tops = sorted({round(axes.get_position().y1, 6) for axes in figure.axes}, reverse=True)
+    assert len(figure.axes) == 12
+    assert len(tops) == 4
+    assert all(0 < axes.get_position().x0 < axes.get_position().x1 < 1 for axes in figure.axes)
+    assert all(0 < axes.get_position().y0 < axes.get_position().y1 < 1 for axes in figure.axes)
 
 
 def test_curves_skip_epochs_without_a_value() -> None:

@@ -6,20 +6,20 @@ import pytest
 from calibrant.errors import InputError
 from calibrant.report import write_figures, write_reliability
 from calibrant.training.run_folder import RunFolder
-from tests.report.conftest import MakeRun
+from tests.report.conftest import MakeRun, keep_errors
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_every_figure_in_every_format(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run("mbls:margin=6"), make_run("MbLS-margin-6", sharpness=3.0)]
+    keep_errors(runs[0])
     paths = write_figures(runs, tmp_path / "figures")
-    names = ["reliability", "ece", "training", "overlay", "overlay-scaled"]
+    names = ["reliability", "ece", "training", "overlay", "overlay-scaled", "differences"]
+    names += ["class-errors-trained", "class-errors-temperature", "errors-mbls-margin-6"]
     names += ["reliability-mbls-margin-6", "reliability-MbLS-margin-6-2"]
     assert sorted(path.name for path in paths) == sorted(
         f"{n}.{e}" for n in names for e in ("svg", "png", "pdf")
     )
-    heads = {".svg": b"<svg", ".png": b"\x89PNG", ".pdf": b"%PDF"}
-    for path in paths:
-        assert path.read_bytes().startswith(heads[path.suffix])
 
 
 def test_picture_of_two_methods_shows_the_worse_and_the_better(three: list[RunFolder], tmp_path: Path) -> None:
@@ -31,13 +31,12 @@ def test_picture_of_two_methods_shows_the_worse_and_the_better(three: list[RunFo
     assert "neither over- nor under-confident" in texts
 
 
-def test_no_picture_without_predictions(make_run: MakeRun, tmp_path: Path) -> None:
+def test_without_predictions_there_are_training_curves_alone(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("ce")
     run.predictions_path("test").unlink()
     with pytest.raises(InputError, match="no test predictions"):
         write_reliability([run], tmp_path / "two.svg")
-    assert [path.name for path in write_figures([run], tmp_path / "f")] == [
-        "training.svg",
-        "training.png",
-        "training.pdf",
-    ]
+    heads = {"training.svg": b"<svg", "training.png": b"\x89PNG", "training.pdf": b"%PDF"}
+    paths = write_figures([run], tmp_path / "f")
+    assert [path.name for path in paths] == list(heads)
+    assert all(path.read_bytes().startswith(heads[path.name]) for path in paths)

@@ -1,6 +1,7 @@
 import csv
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from calibrant.report import write_figures, write_report
@@ -47,6 +48,7 @@ def test_levels_that_never_moved_have_no_picture(make_run: MakeRun) -> None:
     assert drawings(gather([run])) == {}
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_page_and_files_show_them(make_run: MakeRun, tmp_path) -> None:
     run = make_run("aslp_mc")
     learn(run, [0.4, 0.1])

@@ -36,7 +36,9 @@ def test_every_number_and_every_file_is_on_the_page(two: list[Judgement]) -> Non
             value, low, high = (measure.text(x) for x in estimate)
             assert f"{value} {low} to {high}" in cells
     heads = [text for _, text in page.all("h3")]
-    assert heads == ["honest.npz", "runs/sure.npz", "honest.npz", "runs/sure.npz"]
+    assert heads == ["honest.npz", "runs/sure.npz"]
+    captions = [text for _, text in page.all("caption")]
+    assert captions == ["Metrics of the predictions", "Classes of honest.npz", "Classes of runs/sure.npz"]
     points = {head: text for (_, head), (_, text) in zip(page.all("dt"), page.all("dd"), strict=True)}
     assert "Nothing here speaks against its being calibrated." in points["honest.npz"]
     assert points["runs/sure.npz"].startswith("Over-confident by ")

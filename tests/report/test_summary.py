@@ -80,10 +80,10 @@ def test_few_seeds_are_said_to_be_few(make_run: MakeRun, seeds: int, words: str)
     assert ("With so few seeds" in reach) == (seeds < 3)
 
 
-def test_without_predictions_only_what_is_known_is_said(three: list[RunFolder]) -> None:
-    for run in three:
+def test_without_predictions_only_what_is_known_is_said(copies: list[RunFolder]) -> None:
+    for run in copies:
         run.predictions_path("test").unlink()
-    points = said(three)
+    points = said(copies)
     assert points["Trust most, as trained"].startswith("No method is shown to be better calibrated")
     assert "Too sure or not sure enough, as trained" not in points
     assert "After it," in points["What temperature scaling changes"]

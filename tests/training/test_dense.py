@@ -65,8 +65,10 @@ def test_a_run_measures_maps_and_keeps_them(tmp_path):
             assert ece == pytest.approx(metrics["ece"]["value"])
             assert np.mean(facts["error"]) == pytest.approx(metrics["classwise_ece"]["value"])
     assert sum(result["reliability"]["test"]["none"]["count"]) == pixels
-    gap = read_means(target)["none"].mean()
-    assert gap == pytest.approx(_gap(result["reliability"]["test"]["none"]), abs=0.02)
+    gap = result["reliability"]["test"]["none"]["gap"]
+    assert read_means(target)["none"].mean() == pytest.approx(gap["value"], abs=0.02)
+    assert gap["low"] <= gap["value"] <= gap["high"]
+    assert gap["value"] == pytest.approx(_gap(result["reliability"]["test"]["none"]))
     assert {image.name for image in read_worst(target)} <= set(images.names)
 
 

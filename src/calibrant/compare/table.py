@@ -81,7 +81,12 @@ class Row:
     @property
     def label(self) -> str:
         """The name of the method, with a † where test samples chose the epoch."""
-        return self.method + (ON_TEST if self.selected_on_test else "")
+        return self.method + self.mark
+
+    @property
+    def mark(self) -> str:
+        """The † where test samples chose the epoch, else nothing."""
+        return ON_TEST if self.selected_on_test else ""
 
 
 @dataclass(frozen=True)

@@ -73,15 +73,33 @@ class OverImages(ABC):
         found |= self._measured(images, torch.ones(len(self), dtype=torch.float64))
         if not intervals:
             return {name: Estimate(value, math.nan, math.nan) for name, value in found.items()}
+        drawn = [self._measured(images, row) for row in self._drawn(seed)]
+        return {name: Estimate(value, *_interval(name, drawn, level)) for name, value in found.items()}
+
+    def _drawn(self, seed: int) -> Tensor:
+        """Return (RESAMPLES, N) how often each image comes when as many are drawn again."""
         generator = Generator().manual_seed(seed)
         places = torch.randint(len(self), (RESAMPLES, len(self)), generator=generator)
-        drawn = [self._measured(images, row.bincount(minlength=len(self)).double()) for row in places]
-        return {name: Estimate(value, *_interval(name, drawn, level)) for name, value in found.items()}
+        return torch.stack([row.bincount(minlength=len(self)) for row in places]).double()
 
     @property
     def pooled(self) -> State:
         """The state of all pixels together."""
         return self._pooled
+
+    def gap(self, *, level: float = 0.95, seed: int = 0) -> Estimate:
+        """Return mean confidence less accuracy over all pixels; its interval comes from images drawn again.
+
+        Raises:
+            InputError: no image was added.
+        """
+        value = float(self._pooled.bins().gap.sum())
+        weights = self._drawn(seed)
+        apart = [(part["top_confidence"] - part["top_correct"]).sum() for part in self._images]
+        totals = torch.stack([part["total"] for part in self._images]).double()
+        drawn = (weights @ torch.stack(apart).double()) / (weights @ totals)
+        low, high = drawn.nanquantile(_ends(level))
+        return Estimate(value, float(low), float(high))
 
     def reliability(self, *, level: float = 0.95, seed: int = 0) -> Reliability:
         """Return confidence and accuracy by equal-width bin, all pixels pooled.
@@ -94,15 +112,12 @@ class OverImages(ABC):
             InputError: no image was added.
         """
         bins = self._pooled.bins()
-        generator = Generator().manual_seed(seed)
-        places = torch.randint(len(self), (RESAMPLES, len(self)), generator=generator)
-        weights = torch.stack([row.bincount(minlength=len(self)) for row in places]).double()
+        weights = self._drawn(seed)
         count, correct = (
             weights @ torch.stack([part[f"top_{name}"] for part in self._images]).double()
             for name in ("count", "correct")
         )
-        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        low, high = (correct / count).nanquantile(ends, dim=0)
+        low, high = (correct / count).nanquantile(_ends(level), dim=0)
         edges, counted, confidence, accuracy = (
             x.cpu() for x in (bins.edges, bins.count.double(), bins.mean_confidence, bins.accuracy)
         )
@@ -129,5 +144,9 @@ def _interval(name: str, drawn: list[dict[str, float]], level: float) -> tuple[f
     values = values[~values.isnan()]
     if not len(values):
         return math.nan, math.nan
-    low, high = values.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64))
+    low, high = values.quantile(_ends(level))
     return float(low), float(high)
+
+
+def _ends(level: float) -> Tensor:
+    return torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)

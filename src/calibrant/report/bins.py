@@ -54,11 +54,16 @@ class Bins:
         return float(np.nansum(self.share * self.accuracy))
 
 
-def pool(runs: Sequence[Reliability]) -> Bins:
+def pool(runs: Sequence[Reliability], *, maps: bool = False) -> Bins:
     """Pool the reliability of several seeds on the same test samples.
 
     Counts and sums add up. The seeds share their samples and are far from independent, so the interval of a
     bin is Wilson's for the pooled accuracy and the mean number of samples that one seed has there.
+
+    Args:
+        runs: one a seed.
+        maps: whether the samples are pixels, which are not independent either: the ends of the intervals are
+            then the means of those of the seeds.
 
     Example:
         >>> import torch
@@ -73,7 +78,10 @@ def pool(runs: Sequence[Reliability]) -> Bins:
     total = counts.sum(0)
     confidence = _mean([run.confidence for run in runs], counts)
     accuracy = _mean([run.accuracy for run in runs], counts)
-    low, high = wilson(accuracy * total / len(runs), total / len(runs))
+    if maps:
+        low, high = (torch.stack([getattr(run, end) for run in runs]).nanmean(0) for end in ("low", "high"))
+    else:
+        low, high = wilson(accuracy * total / len(runs), total / len(runs))
     return Bins(
         edges=runs[0].edges.numpy(),
         share=(total / total.sum()).numpy(),

@@ -11,11 +11,10 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from calibrant.metrics import State
-from calibrant.metrics.views import ece
+from calibrant.compare.stages import RAW
 from calibrant.report.bins import Array
-from calibrant.report.evidence import Comparison, Method
 from calibrant.report.figures import Drawing
+from calibrant.report.method import Comparison, Method
 from calibrant.report.style import BAR, GRID, MUTED, OVER, styled
 from calibrant.training.run_folder import RunFolder
 
@@ -80,15 +79,7 @@ def _history(run: RunFolder) -> dict[str, list[list[float]]]:
 
 
 def _errors(method: Method) -> Array | None:
-    if not method.bins:
-        return None
-    each = []
-    for run in method.runs:
-        said = run.predictions("test")
-        state = State({"class"}, num_classes=said.logits.shape[1])
-        state.update(said.logits, said.targets, inputs="logits")
-        each.append(ece(state.class_bins()).numpy())
-    return np.asarray(np.mean(each, axis=0), dtype=np.float64)
+    return method.classes[RAW].error.numpy() if RAW in method.classes else None
 
 
 @styled
@@ -170,12 +161,9 @@ def drawing(name: str, seen: ClassCourse) -> Drawing | None:
     return draw(seen, f"What {name} learned for each class") if seen.learned else None
 
 
-def views(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return what the page shows of each of these methods: its name, its figure, and what did not move."""
-    shown = []
-    for k, (name, seen) in enumerate(courses(comparison).items()):
-        drawn = drawing(name, seen)
-        still = "; ".join(f"{what} stayed at {value:.3g} for every class" for what, value in seen.still.items())
-        svg = Markup(drawn.svg(f"classes-{k}")) if drawn else None
-        shown.append({"name": name, "svg": svg, "still": f"{still[:1].upper()}{still[1:]}." if still else ""})
-    return shown
+def view(name: str, seen: ClassCourse, number: int) -> dict[str, Any]:
+    """Return what the page shows of a method: its figure, and what did not move."""
+    drawn = drawing(name, seen)
+    still = "; ".join(f"{what} stayed at {value:.3g} for every class" for what, value in seen.still.items())
+    svg = Markup(drawn.svg(f"classes-{number}")) if drawn else None
+    return {"svg": svg, "still": f"{still[:1].upper()}{still[1:]}." if still else ""}

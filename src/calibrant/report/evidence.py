@@ -1,145 +1,31 @@
-"""What a report is made of: the files of the runs, read once, checked, and grouped by method."""
+"""The files of the runs of a comparison, read once, checked, and grouped by method."""
 
 import json
 import math
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from calibrant.compare.naming import method_names
-from calibrant.compare.table import Table, tabulate
+from calibrant.compare.stages import RAW, logits_after, stages_of
+from calibrant.compare.table import Cell, Table, tabulate
 from calibrant.errors import InputError
-from calibrant.metrics import reliability
+from calibrant.metrics import Reliability, State, reliability
 from calibrant.report.bins import Bins, pool
+from calibrant.report.doubts import doubts
 from calibrant.report.figures import Curve
+from calibrant.report.method import Comparison, Gap, Method, in_order
+from calibrant.report.mistakes import mistakes
+from calibrant.report.text import printable
+from calibrant.training.class_facts import PARTS, ClassFacts, as_tensor
 from calibrant.training.run_folder import Predictions, RunFolder
 
-#: Stages of post-hoc calibration, as `result.json` names them.
-RAW, SCALED = "none", "temperature"
-#: Fields in which the runs of a comparison differ by its nature.
-_EXPECTED = ("train.loss.", "decouple.loss.", "data.root", "losses", "seeds")
 _CURVES = ("train_loss", "val_ece")
 _Z = 1.959963984540054
-
-
-class Gap(NamedTuple):
-    """Mean confidence minus accuracy, with its 95 % interval; positive when over-confident."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """Say "over-confident" or "under-confident" where the interval excludes 0, else ""."""
-        if self.low > 0:
-            return "over-confident"
-        return "under-confident" if self.high < 0 else ""
-
-
-class Spread(NamedTuple):
-    """A metric over the seeds, and the mean ends of the intervals of the single runs."""
-
-    mean: float
-    std: float
-    low: float
-    high: float
-    seeds: int
-
-
-@dataclass(frozen=True)
-class Method:
-    """The runs of one method.
-
-    Attributes:
-        name: what the runs are called, made printable.
-        runs: their folders, by seed.
-        results: what each `result.json` holds.
-        bins: the pooled bins by stage; a stage without predictions is missing.
-        gaps: over- or under-confidence by stage; likewise.
-        curves: training curves by column of `metrics.csv`.
-    """
-
-    name: str
-    runs: list[RunFolder]
-    results: list[dict[str, Any]]
-    bins: dict[str, Bins] = field(default_factory=dict)
-    gaps: dict[str, Gap] = field(default_factory=dict)
-    curves: dict[str, Curve] = field(default_factory=dict)
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds, in order."""
-        return [int(result["seed"]) for result in self.results]
-
-    @property
-    def temperatures(self) -> list[float]:
-        """The fitted temperature of each run that has one."""
-        fits = (result.get("posthoc", {}).get(SCALED) for result in self.results)
-        return [float(fit["temperature"]) for fit in fits if fit]
-
-    @property
-    def settings(self) -> str:
-        """The options of the loss, as "margin 6, alpha 0.1"."""
-        options = self.results[0].get("loss", {}).get("args") or {}
-        return printable(", ".join(f"{key} {value}" for key, value in options.items()))
-
-    def has(self, stage: str) -> bool:
-        """Return whether every run has metrics of a stage."""
-        return all(stage in result["metrics"]["test"] for result in self.results)
-
-    def spread(self, metric: str, stage: str) -> Spread | None:
-        """Return a metric on the test set over the seeds; None if a run lacks it."""
-        cells = [result["metrics"]["test"].get(stage, {}).get(metric) for result in self.results]
-        if not all(cells):
-            return None
-        value, low, high = (
-            np.array([_number(cell.get(key)) for cell in cells]) for key in ("value", "low", "high")
-        )
-        std = float(value.std(ddof=1)) if len(value) > 1 else math.nan
-        return Spread(float(value.mean()), std, float(low.mean()), float(high.mean()), len(value))
-
-    def logits(self, stage: str) -> list[Tensor]:
-        """Return the test logits of each seed as they are after a stage."""
-        raw = [_sorted(run.predictions("test")).logits for run in self.runs]
-        return raw if stage == RAW else [z / t for z, t in zip(raw, self.temperatures, strict=True)]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that a report says, by method.
-
-    Attributes:
-        recipe: name of the recipe, or of the recipes.
-        data: name, sizes and class counts of the data, as in `result.json`.
-        methods: in the order of the table.
-        table: the table of the comparison.
-        target: (N,) labels of the test samples, None if no run has predictions.
-        class_names: names of the classes, empty likewise.
-        notices: what is missing or doubtful, a sentence each.
-    """
-
-    recipe: str
-    data: dict[str, Any]
-    methods: list[Method]
-    table: Table
-    target: Tensor | None
-    class_names: list[str]
-    notices: list[str]
-
-    @property
-    def results(self) -> list[dict[str, Any]]:
-        """The results of all runs."""
-        return [result for method in self.methods for result in method.results]
-
-    def method(self, name: str) -> Method:
-        """Return the method called `name`."""
-        return next(method for method in self.methods if method.name == name)
 
 
 def gather(runs: Sequence[RunFolder], table: Table | None = None) -> Comparison:
@@ -163,27 +49,41 @@ def gather(runs: Sequence[RunFolder], table: Table | None = None) -> Comparison:
     reader = _Reader(notices)
     for method in methods:
         reader.read(method)
-    notices += _doubts(methods)
+    notices += doubts(methods, stages_of(results))
     table = table or tabulate(finished)
     return Comparison(
         recipe=printable(", ".join(dict.fromkeys(str(result["recipe"]) for result in results))),
         data=results[0]["data"],
         methods=methods,
-        table=replace(table, rows=[replace(row, method=printable(row.method)) for row in table.rows]),
+        table=_printable(table),
         target=reader.target,
         class_names=[printable(name) for name in reader.class_names],
         notices=[printable(notice) for notice in notices],
+        maps=reader.maps,
     )
 
 
-def printable(text: str) -> str:
-    r"""Return a text without the characters that neither HTML nor SVG can hold.
+def _printable(table: Table) -> Table:
+    rows = [
+        replace(
+            row,
+            method=printable(row.method),
+            cells={
+                metric: {stage: _named(cell) for stage, cell in by_stage.items()}
+                for metric, by_stage in row.cells.items()
+            },
+        )
+        for row in table.rows
+    ]
+    return replace(
+        table, rows=rows, split=printable(table.split), others=[_printable(other) for other in table.others]
+    )
 
-    Example:
-        >>> printable("a\x00b")
-        'a\ufffdb'
-    """
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
+
+def _named(cell: Cell) -> Cell:
+    if cell.against is None:
+        return cell
+    return replace(cell, against=replace(cell.against, leader=printable(cell.against.leader)))
 
 
 def _result(run: RunFolder) -> dict[str, Any]:
@@ -194,10 +94,6 @@ def _result(run: RunFolder) -> dict[str, Any]:
     if RAW not in result["metrics"].get("test", {}):
         raise InputError(f"{run.result_path} holds no metrics on test; delete it and run again.")
     return result
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
 
 
 def _same(runs: Sequence[RunFolder], results: Sequence[dict[str, Any]]) -> None:
@@ -241,15 +137,19 @@ class _Reader:
         self.target: Tensor | None = None
         self.ids: Tensor | None = None
         self.class_names: list[str] = []
+        self.maps = False
 
     def read(self, method: Method) -> None:
-        self._read_predictions(method)
+        if all("reliability" in result for result in method.results):
+            self.maps = True
+            self.class_names = method.results[0].get("class_names", [])
+            _read_maps(method)
+        else:
+            self._read_predictions(method)
         self._read_history(method)
         for run in method.runs:
             if not run.recipe_path.is_file():
                 self.notices.append(f"{run.path} holds no recipe.yaml.")
-        if not method.has(SCALED):
-            self.notices.append(f"{method.name} has no metrics after temperature scaling.")
 
     def _read_predictions(self, method: Method) -> None:
         lacking = [run for run in method.runs if not run.predictions_path("test").is_file()]
@@ -257,19 +157,28 @@ class _Reader:
             self.notices.append(f"{run.path} holds no test predictions, so {method.name} has no diagrams.")
         if lacking:
             return
-        stages = [RAW] + ([SCALED] if len(method.temperatures) == len(method.runs) else [])
-        seen: dict[str, list[Any]] = {stage: [] for stage in stages}
+        stages = method.stages
+        seen: dict[str, list[Reliability]] = {stage: [] for stage in stages}
         gaps: dict[str, list[Tensor]] = {stage: [] for stage in stages}
-        for k, run in enumerate(method.runs):
-            said = _sorted(run.predictions("test"))
+        facts: dict[str, list[ClassFacts]] = {stage: [] for stage in stages}
+        for run in method.runs:
+            said = in_order(run.predictions("test"))
             self._check(run, said)
+            method.mistakes.append(mistakes(said.logits, said.targets))
             for stage in stages:
-                logits = said.logits if stage == RAW else said.logits / method.temperatures[k]
+                logits = logits_after(run, stage, said.logits)
+                if logits is None:
+                    continue
                 seen[stage].append(reliability(logits, said.targets, inputs="logits"))
                 gaps[stage].append(_gaps(logits, said.targets))
+                facts[stage].append(_facts(logits, said.targets))
         for stage in stages:
+            if len(seen[stage]) < len(method.runs):
+                self.notices.append(f"The runs of {method.name} do not keep {stage!r}, so it has no diagram.")
+                continue
             method.bins[stage] = pool(seen[stage])
             method.gaps[stage] = _gap(torch.stack(gaps[stage]))
+            method.classes[stage] = _mean_facts(facts[stage])
 
     def _check(self, run: RunFolder, said: Predictions) -> None:
         """Refuse predictions on other samples than those of the first run."""
@@ -302,6 +211,35 @@ class _Reader:
                     method.curves[column] = Curve(np.arange(1, length + 1, dtype=np.float64), values)
 
 
+def _read_maps(method: Method) -> None:
+    """Take over what dense runs measured: their maps are too many to be measured again."""
+    for stage in method.stages:
+        told = [result["reliability"]["test"][stage] for result in method.results]
+        method.bins[stage] = _pooled(told)
+        ends = [[_number(each["gap"][key]) for each in told] for key in ("value", "low", "high")]
+        method.gaps[stage] = Gap(*(float(np.mean(values)) for values in ends))
+        method.classes[stage] = _mean_facts(
+            [ClassFacts.from_json(result["classes"]["test"][stage]) for result in method.results]
+        )
+    for split in method.results[0]["reliability"]:
+        parts = [result["reliability"].get(split, {}) for result in method.results]
+        if split != "test":
+            method.elsewhere[printable(split)] = {
+                stage: _pooled([part[stage] for part in parts])
+                for stage in parts[0]
+                if all(stage in part for part in parts)
+            }
+
+
+def _pooled(told: Sequence[dict[str, Any]]) -> Bins:
+    names = [each.name for each in fields(Reliability)]
+    return pool([Reliability(*(as_tensor(each[name]) for name in names)) for each in told], maps=True)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
 def _history(run: RunFolder) -> dict[str, list[float]]:
     """Return the columns of the epochs that the run trained itself, those of a second stage after the first."""
     joined: dict[str, list[float]] = {}
@@ -315,10 +253,16 @@ def _history(run: RunFolder) -> dict[str, list[float]]:
     return joined
 
 
-def _sorted(said: Predictions) -> Predictions:
-    """Return predictions in the order of the ids, which a run need not keep."""
-    order = said.ids.argsort(stable=True)
-    return Predictions(said.logits[order], said.targets[order], said.ids[order], said.class_names)
+def _facts(logits: Tensor, target: Tensor) -> ClassFacts:
+    state = State(PARTS, num_classes=logits.shape[1])
+    state.update(logits, target, inputs="logits")
+    return ClassFacts.of(state)
+
+
+def _mean_facts(runs: Sequence[ClassFacts]) -> ClassFacts:
+    """Return the means over the seeds."""
+    columns = (torch.stack([getattr(run, each.name) for run in runs]).mean(0) for each in fields(ClassFacts))
+    return ClassFacts(*columns)
 
 
 def _gaps(logits: Tensor, target: Tensor) -> Tensor:
@@ -336,59 +280,3 @@ def _gap(gaps: Tensor) -> Gap:
     half = _Z * math.sqrt(variance)
     value = float(gaps.mean())
     return Gap(value, value - half, value + half)
-
-
-def _doubts(methods: Sequence[Method]) -> list[str]:
-    """Return what makes the comparison less than fair."""
-    doubts = []
-    if len({tuple(method.seeds) for method in methods}) > 1:
-        each = ", ".join(f"{method.name} {_listed(method.seeds)}" for method in methods)
-        doubts.append(f"The methods were run with different seeds: {each}.")
-    for name in ("calibrant", "torch", "python"):
-        found = {str(r.get("versions", {}).get(name, "unknown")) for m in methods for r in m.results}
-        if len(found) > 1:
-            doubts.append(f"The runs were made with different versions of {name}: {', '.join(sorted(found))}.")
-    if len({result.get("git_commit") for method in methods for result in method.results}) > 1:
-        doubts.append("The runs were made at different commits of the code.")
-    for method in methods:
-        fits = [result.get("posthoc", {}).get(SCALED) or {} for result in method.results]
-        bad = [seed for seed, fit in zip(method.seeds, fits, strict=True) if fit.get("converged") is False]
-        if bad:
-            doubts.append(f"Temperature scaling did not converge for {method.name}, seed {_listed(bad)}.")
-    recipes: dict[str, list[RunFolder]] = {}
-    for method in methods:
-        for run, result in zip(method.runs, method.results, strict=True):
-            recipes.setdefault(str(result["recipe"]), []).append(run)
-    for recipe, runs in recipes.items():
-        differing = differing_settings(runs)
-        if differing:
-            which = "The recipes" if len(recipes) == 1 else f"The runs of {recipe}"
-            doubts.append(f"{which} differ in more than the loss and the seed: {', '.join(differing)}.")
-    return doubts
-
-
-def differing_settings(runs: Sequence[RunFolder]) -> list[str]:
-    """Return the fields, but for loss and seed, that are not the same in the recipes of all runs."""
-    texts = [run.recipe_text() for run in runs if run.recipe_path.is_file()]
-    trees = [dict(_leaves(text)) for text in texts]
-    keys = {key for tree in trees for key in tree}
-    kept = sorted(
-        k for k in keys if k not in ("name", "seed", "decouple.from_run") and not k.startswith(_EXPECTED)
-    )
-    return [key for key in kept if len({tree.get(key) for tree in trees}) > 1]
-
-
-def _leaves(text: str) -> Iterator[tuple[str, str]]:
-    """Yield dotted keys and values of the block YAML in which resolved recipes are written."""
-    path: list[tuple[int, str]] = []
-    for line in text.splitlines():
-        match = re.match(r"( *)([\w.-]+):(?: +(.*))?$", line)
-        if match:
-            indent = len(match[1])
-            path = [*(step for step in path if step[0] < indent), (indent, match[2])]
-            if match[3]:
-                yield ".".join(step[1] for step in path), match[3]
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(str(value) for value in values)

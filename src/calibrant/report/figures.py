@@ -4,7 +4,7 @@ Each function takes what is to be seen and returns a `Drawing`, which is written
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,10 @@ from calibrant.report.style import BAR, GRID, INK, MUTED, OVER, PAPER, UNDER, Lo
 from calibrant.report.svg import to_svg
 from calibrant.training.files import replacing
 
+#: Diagrams side by side, at most, and their height in inches.
+ACROSS, _TALL = 4, 3.95
+#: Marks of the stages of calibration in `overview`.
+_AFTER = "osD^vPX*"
 #: Fewest samples of a seed for which `overlay` shows a bin.
 _SEEN = 10
 _FORMATS: dict[str, dict[str, Any]] = {
@@ -87,24 +91,31 @@ def diagrams(panels: Sequence[Panel], title: str) -> Drawing:
     A bar is the accuracy of a bin, with its 95 % interval; the coloured part is the gap between it and the
     mean confidence, stronger the more samples the bin holds. The dot's area is the share of the samples.
     """
-    width, height = 2.35 * len(panels) + 0.6, 3.95
+    columns, rows = min(len(panels), ACROSS), -(-len(panels) // ACROSS)
+    width, height = 2.35 * columns + 0.6, _TALL * rows
     figure = Figure(figsize=(width, height))
-    places = {"left": 0.66 / width, "right": 1 - 0.1 / width, "top": 1 - 0.72 / height, "bottom": 0.42 / height}
-    grid: Any = figure.subplots(
-        2,
-        len(panels),
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        gridspec_kw={"height_ratios": [3.1, 1], "hspace": 0.12, "wspace": 0.18, **places},
-    )
-    for column, panel in enumerate(panels):
-        _reliability(grid[0, column], panel)
-        _headed(grid[0, column], panel)
-        _histogram(grid[1, column], panel)
-    grid[0, 0].set_ylabel("accuracy")
-    grid[1, 0].set_ylabel("share")
-    figure.align_ylabels(grid[:, 0])
+    for row in range(rows):
+        grid: Any = figure.add_gridspec(
+            2,
+            columns,
+            height_ratios=[3.1, 1],
+            hspace=0.12,
+            wspace=0.18,
+            left=0.66 / width,
+            right=1 - 0.1 / width,
+            top=1 - (_TALL * row + 0.72) / height,
+            bottom=1 - (_TALL * (row + 1) - 0.42) / height,
+        ).subplots(sharex=True, sharey="row", squeeze=False)
+        shown = panels[ACROSS * row : ACROSS * (row + 1)]
+        for column, panel in enumerate(shown):
+            _reliability(grid[0, column], panel)
+            _headed(grid[0, column], panel)
+            _histogram(grid[1, column], panel)
+        for axes in grid[:, len(shown) :].ravel():
+            axes.remove()
+        grid[0, 0].set_ylabel("accuracy")
+        grid[1, 0].set_ylabel("share")
+        figure.align_ylabels(grid[:, 0])
     return Drawing(figure, title, " ".join(_described(panel) for panel in panels))
 
 
@@ -254,45 +265,59 @@ def overlay(methods: Mapping[str, Bins], look: Mapping[str, Look], title: str) -
 
 @dataclass(frozen=True)
 class Dumbbell:
-    """The values of a method in the overview: one a seed, before and, if there is any, after calibration."""
+    """The values of a method in the overview: one a seed, before and, by stage, after calibration."""
 
     name: str
     before: Sequence[float]
-    after: Sequence[float] = ()
+    after: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @styled
-def overview(rows: Sequence[Dumbbell], look: Mapping[str, Look], label: str, title: str) -> Drawing:
-    """Draw a metric of each method, before (filled) and after (hollow) temperature scaling.
+def overview(
+    rows: Sequence[Dumbbell], look: Mapping[str, Look], label: str, title: str, *, before: str = "as trained"
+) -> Drawing:
+    """Draw a metric of each method, before (filled) and after (hollow) calibration.
 
     Large marks are means over the seeds, small ones the seeds.
     """
-    figure = Figure(figsize=(5.05, 0.8 + 0.27 * len(rows)), layout="constrained")
+    stages = list(dict.fromkeys(stage for row in rows for stage in row.after))
+    figure = Figure(figsize=(5.05, 0.8 + 0.27 * len(rows) + 0.16 * (len(stages) // 2)), layout="constrained")
     axes = figure.subplots()
     words = []
-    if any(row.after for row in rows):
-        marks = [
-            axes.plot([], [], "o", color=MUTED, markerfacecolor=fill, markersize=6)[0]
-            for fill in (MUTED, PAPER)
-        ]
-        figure.legend(marks, ["as trained", "after temperature scaling"], loc="outside upper center", ncols=2)
-    for y, row in enumerate(rows):
-        seen, before = look[row.name], float(np.mean(row.before))
-        words.append(f"{row.name}: {before:.4f}")
-        if row.after:
-            after = float(np.mean(row.after))
-            axes.plot([before, after], [y, y], color=seen.colour, linewidth=2, alpha=0.45)
-            axes.plot(row.after, [y] * len(row.after), "|", color=seen.colour, markersize=7, alpha=0.7)
+    marks = dict(zip([before, *stages], ["o", *_AFTER[: len(stages)]], strict=False))
+    if stages:
+        lines = [
             axes.plot(
-                [after], [y], "o", color=seen.colour, markerfacecolor=PAPER, markersize=7, markeredgewidth=1.6
+                [], [], mark, color=MUTED, markerfacecolor=MUTED if stage == before else PAPER, markersize=6
             )
-            words[-1] += f", after temperature scaling {after:.4f}"
-        axes.plot(row.before, [y] * len(row.before), "|", color=seen.colour, markersize=7, alpha=0.7)
-        axes.plot([before], [y], "o", color=seen.colour, markersize=7)
+            for stage, mark in marks.items()
+        ]
+        figure.legend([line[0] for line in lines], list(marks), loc="outside upper center", ncols=2)
+    for y, row in enumerate(rows):
+        colour, mean = look[row.name].colour, float(np.mean(row.before))
+        words.append(f"{row.name}: {mean:.4f}")
+        # Those that stand first in the legend are drawn last, on top.
+        for stage in reversed([stage for stage in stages if len(row.after.get(stage, ()))]):
+            values = row.after[stage]
+            after = float(np.mean(values))
+            axes.plot([mean, after], [y, y], color=colour, linewidth=2, alpha=0.45)
+            axes.plot(values, [y] * len(values), "|", color=colour, markersize=7, alpha=0.7)
+            axes.plot(
+                [after],
+                [y],
+                marks.get(stage, "o"),
+                color=colour,
+                markerfacecolor=PAPER,
+                markersize=7 if marks.get(stage) == "o" else 6,
+                markeredgewidth=1.6,
+            )
+            words.append(f"{row.name} {stage}: {after:.4f}")
+        axes.plot(row.before, [y] * len(row.before), "|", color=colour, markersize=7, alpha=0.7)
+        axes.plot([mean], [y], "o", color=colour, markersize=7)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel(label)
     axes.grid(axis="x")

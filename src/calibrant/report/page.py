@@ -8,11 +8,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from calibrant import __version__
+from calibrant.compare.stages import RAW, when
 from calibrant.compare.table import Table
-from calibrant.report import classes, perturbed, sections
-from calibrant.report.evidence import Comparison, gather, printable
+from calibrant.report import by_class, classes, differences, gaps, perturbed, sections
+from calibrant.report.evidence import gather
+from calibrant.report.figures import overlay
+from calibrant.report.method import Comparison
+from calibrant.report.panels import panels
 from calibrant.report.style import Look, dark_css, looks
 from calibrant.report.summary import summarise
+from calibrant.report.text import printable, slugs
 from calibrant.training.files import write_text
 from calibrant.training.run_folder import RunFolder
 
@@ -27,6 +32,12 @@ _TRAINING = (
     "shape of these curves, not their height. The epochs of a second stage follow those of the first, where "
     "that was trained in the same run."
 )
+_DIFFERENCES = (
+    "Difference in ECE from the leading method (diamond), with its 95 % interval. Filled: worse by the paired "
+    "test, corrected for the number of methods; hollow: not told apart from the leader."
+)
+#: Lines of more methods cannot be told apart in one diagram.
+_OVERLAID = 8
 
 
 def write_report(runs: Sequence[RunFolder], path: Path, title: str, *, table: Table | None = None) -> Path:
@@ -56,54 +67,73 @@ def write_report(runs: Sequence[RunFolder], path: Path, title: str, *, table: Ta
 def render(comparison: Comparison, title: str) -> str:
     """Return the page of a comparison."""
     look = looks([method.name for method in comparison.methods])
-    anchors = sections.slugs([method for method in comparison.methods if method.bins])
-    diagrams = [_card(comparison, name, anchor, look[name]) for name, anchor in anchors.items()]
-    training = sections.figure_view(sections.training(comparison, look), "training", _TRAINING)
-    learned = classes.views(comparison)
-    levels = perturbed.views(comparison)
-    shown = {
+    anchors = slugs([method.name for method in comparison.methods])
+    shown = panels(comparison, anchors, look)
+    linked = {each["name"]: each["anchor"] for each in shown}
+    training = sections.figure_view(sections.training(comparison, look), "training", _TRAINING, wide=True)
+    heats = by_class.heats(comparison)
+    stages = differences.stages_tested(comparison)
+    others = comparison.table.others
+    names = {
         "summary": "In short",
         "table": "The numbers",
-        "diagrams": "Reliability" if diagrams else "",
+        "elsewhere": "Data of another kind" if others else "",
+        "differences": "Differences" if stages else "",
+        "methods": ("Each method" if len(shown) > 1 else "The method") if shown else "",
+        "classes": "Classes" if heats else "",
         "training": "Training" if training else "",
-        "classes": "Classes" if learned else "",
-        "levels": "Images" if levels else "",
         "made": "How they were made",
     }
+    splits = slugs([other.split for other in others])
     return compose(
         title,
-        [(anchor, name) for anchor, name in shown.items() if name],
+        [(anchor, name) for anchor, name in names.items() if name],
         lede=sections.lede(comparison),
         points=summarise(comparison),
         pictures=[picture for picture in _pictures(comparison, look) if picture],
         notices=comparison.notices,
-        table=sections.table_view(comparison, look, {n: f"method-{a}" for n, a in anchors.items()}),
-        diagrams=diagrams,
+        tables=[sections.metrics_table(comparison, comparison.table, look, linked)],
+        table_note=sections.table_note(comparison),
+        elsewhere=[
+            sections.metrics_table(comparison, other, look, linked, f"on-{splits[other.split]}")
+            for other in others
+        ],
+        elsewhere_note=others[0].explanations[0] if others else "",
+        differences=_differences(comparison, stages, look, linked),
+        panels=shown,
+        panels_head=names["methods"],
+        reading=_READING,
+        heats=heats,
         training=training,
-        learned=learned,
-        learned_caption=classes.CAPTION,
-        levels=levels,
-        levels_caption=perturbed.CAPTION,
         facts=sections.facts(comparison),
         recipe=sections.recipe(comparison),
+        learned_caption=classes.CAPTION,
+        levels_caption=perturbed.CAPTION,
+        gaps_caption=gaps.CAPTION,
+        classes_note=by_class.NOTE,
+        heat_note=by_class.HEAT_NOTE,
     )
 
 
 #: What a page shows that says nothing of it.
 _PARTS: dict[str, Any] = {
     "notices": [],
-    "diagrams": [],
-    "diagrams_head": "Reliability of each method",
+    "elsewhere": [],
+    "elsewhere_note": "",
+    "differences": None,
+    "panels": [],
+    "panels_head": "",
     "reading": _READING,
+    "heats": [],
     "training": None,
-    "learned": [],
-    "learned_caption": "",
-    "levels": [],
-    "levels_caption": "",
-    "by_class": [],
-    "by_class_caption": "",
     "recipe": None,
+    "learned_caption": "",
+    "levels_caption": "",
+    "gaps_caption": "",
+    "classes_note": "",
+    "heat_note": "",
     "made_from": "the files of the runs",
+    "what": "methods",
 }
 
 
@@ -113,10 +143,15 @@ def compose(title: str, named: Sequence[tuple[str, str]], **parts: Any) -> str:
     Args:
         title: its heading.
         named: ids and names of its sections, in order.
-        parts: what the template shows: `lede`, `points`, `pictures`, `table` and `facts`; by choice the others.
+        parts: what the template shows: `lede`, `points`, `pictures`, `tables`, `table_note` and `facts`; by
+            choice the others.
     """
     environment = Environment(
-        loader=PackageLoader("calibrant.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("calibrant.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     page = environment.get_template("page.html.j2").render(
         title=title,
@@ -149,6 +184,7 @@ def _pictures(comparison: Comparison, look: dict[str, Look]) -> list[sections.Vi
             sections.headline(comparison),
             "headline",
             f"{which}: accuracy in bins of confidence. On the dashed line the two agree.",
+            sections.width_of(min(len(comparison.methods), 2)),
         ),
         sections.figure_view(
             sections.ladder(comparison, look),
@@ -158,17 +194,29 @@ def _pictures(comparison: Comparison, look: dict[str, Look]) -> list[sections.Vi
     ]
 
 
-def _card(comparison: Comparison, name: str, anchor: str, look: Look) -> sections.View:
-    method = comparison.method(name)
-    drawing = sections.diagram(method)
-    temperatures = ", ".join(f"{value:.2f}" for value in method.temperatures)
-    pooled = f"{len(method.runs)} seeds pooled" if len(method.runs) > 1 else f"seed {method.seeds[0]}"
-    caption = f"{pooled[0].upper()}{pooled[1:]}." + (f" T = {temperatures}." if temperatures else "")
-    return {
-        "anchor": f"method-{anchor}",
-        "name": name,
-        "settings": method.settings,
-        "colour": look.colour,
-        "svg": Markup(drawing.svg(f"f-{anchor}")),
-        "caption": caption,
-    }
+def _differences(
+    comparison: Comparison, stages: Sequence[str], look: dict[str, Look], anchors: dict[str, str]
+) -> sections.View | None:
+    if not stages:
+        return None
+    figure = sections.figure_view(
+        differences.draw(comparison, look), "differences-figure", _DIFFERENCES, wide=True
+    )
+    bins = {method.name: method.bins[RAW] for method in comparison.methods if RAW in method.bins}
+    together = None
+    if 1 < len(bins) <= _OVERLAID:
+        together = sections.figure_view(
+            overlay(bins, look, "Reliability of all methods, as trained"),
+            "overlay",
+            "All methods in one diagram, as trained; bins with few samples are left out.",
+            36,
+        )
+    tables = [
+        {
+            "anchor": f"differ-{stage}",
+            "name": when(stage),
+            "table": differences.table(comparison, stage, look, anchors),
+        }
+        for stage in stages
+    ]
+    return {"figure": figure, "overlay": together, "tables": tables, "note": differences.CAPTION}

@@ -3,13 +3,12 @@
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from calibrant.report.evidence import Comparison, Method
 from calibrant.report.figures import Drawing
+from calibrant.report.method import Comparison, Method
 from calibrant.report.style import BAR, GRID, OVER, UNDER, styled
 from calibrant.training.levels import Perturbed, read_ends, read_levels
 
@@ -71,11 +70,3 @@ def drawings(comparison: Comparison) -> dict[str, Drawing]:
     """Return the figure of each method that learned levels, by its name."""
     found = {method.name: draw(method) for method in comparison.methods}
     return {name: drawing for name, drawing in found.items() if drawing}
-
-
-def views(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return what the page shows of each of these methods: its name and its figure."""
-    return [
-        {"name": name, "svg": Markup(drawing.svg(f"levels-{k}"))}
-        for k, (name, drawing) in enumerate(drawings(comparison).items())
-    ]

@@ -17,12 +17,14 @@ from calibrant.predictions.judgement import Judgement
 from calibrant.predictions.shown import MEASURES, Measure, interval
 from calibrant.predictions.words import called, statements, verdict
 from calibrant.report.bins import Bins, pool
-from calibrant.report.evidence import printable
 from calibrant.report.figures import Drawing, Dumbbell, Panel, diagrams, overview
 from calibrant.report.page import compose
-from calibrant.report.sections import View, figure_view, slug
+from calibrant.report.panels import EMPTY
+from calibrant.report.sections import View, figure_view, width_of
 from calibrant.report.style import Look, looks
-from calibrant.report.summary import Point, percent
+from calibrant.report.summary import Point
+from calibrant.report.tables import Cell, Table, number
+from calibrant.report.text import percent, printable, slugs
 from calibrant.training.files import write_text
 
 #: Classes of a file that the page lists, those furthest off.
@@ -51,50 +53,56 @@ def write_predictions_report(
 def render_predictions(found: Sequence[Judgement], tests: Mapping[str, Mapping[str, PairedTest]]) -> str:
     """Return the page of judged predictions."""
     names = [printable(each.name) for each in found]
-    look = looks(names)
-    anchors: list[str] = []
-    for name in names:
-        anchors.append(slug(name, anchors))
-    title = f"Can {names[0]} be trusted?" if len(found) == 1 else "Which predictions can be trusted?"
-    by_class = [_class_table(each, name, a) for each, name, a in zip(found, names, anchors, strict=True)]
+    look, anchors = looks(names), list(slugs(names).values())
     single = len(found) == 1
-    if single:
-        by_class[0]["name"] = ""
+    panels = [
+        _panel(each, name, anchor, look[name], single=single)
+        for each, name, anchor in zip(found, names, anchors, strict=True)
+    ]
     return compose(
-        title,
+        f"Can {names[0]} be trusted?" if single else "Which predictions can be trusted?",
         [
             ("summary", "In short"),
             ("table", "The numbers"),
-            *([] if single else [("diagrams", "Reliability")]),
-            ("by-class", "Classes"),
+            ("methods", "Classes" if single else "Each file"),
             ("made", "How they were made"),
         ],
         lede=" · ".join(_lede(each, name) for each, name in zip(found, names, strict=True)),
         points=_points(found, names) + _compared(found[0], tests),
         pictures=[picture for picture in _pictures(found, names, look) if picture],
         notices=[printable(notice) for each in found for notice in each.notices],
-        table=_table(found, names, [] if single else anchors, look),
-        diagrams=[]
-        if single
-        else [
-            {
-                "anchor": f"file-{anchor}",
-                "name": name,
-                "settings": "",
-                "colour": look[name].colour,
-                "svg": Markup(_diagram(each, name).svg(f"f-{anchor}")),
-                "caption": f"{each.rows:,} {_rows(each)}.",
-            }
-            for each, name, anchor in zip(found, names, anchors, strict=True)
-        ],
-        diagrams_head="Reliability",
-        by_class=by_class,
-        by_class_caption=_CLASSES,
+        tables=[_table(found, names, [] if single else anchors, look)],
+        table_note=_NOTE,
+        panels=panels,
+        panels_head="Each class" if single else "Each file",
+        reading="" if single else _DIAGRAM,
+        classes_note=_CLASSES,
         facts=_facts(found, names),
         made_from="files of predictions",
+        what="files",
     )
 
 
+def _panel(found: Judgement, name: str, anchor: str, look: Look, *, single: bool) -> View:
+    """Return what is switched between files: the diagram, which a single file has above, and the classes."""
+    figure = None
+    if not single:
+        figure = figure_view(
+            _diagram(found, name), f"f-{anchor}", f"{found.rows:,} {_rows(found)}.", width_of(2)
+        )
+    return EMPTY | {
+        "anchor": f"file-{anchor}",
+        "name": name,
+        "colour": look.colour,
+        "figure": figure,
+        "classes": _class_table(found, name, anchor),
+    }
+
+
+_NOTE = (
+    "Under each value its 95 % interval. Class-wise and smooth: ECE. p: how probable errors as large are if "
+    "the model is calibrated. The headings sort."
+)
 _DIAGRAM = (
     "Left: accuracy in bins of the confidence. Right: how frequent a class is in bins of its probability; of "
     "two classes the second, of more the one furthest off. On the dashed line the two agree; the coloured "
@@ -104,7 +112,8 @@ _CLASSES = (
     "Error: how far the probability of the class is from its frequency, in bins of equal width, averaged over "
     "all rows; a calibrated model stays below the second number by chance in 95 % of cases. Says: mean "
     "probability of the class; are: share of the rows that have it. Found: share of its rows that are "
-    "predicted as it. The headings sort."
+    "predicted as it. Coloured where it is not chance: orange where the class is given more probability than "
+    "it has, blue where less. The headings sort."
 )
 
 
@@ -200,75 +209,44 @@ def _notes(found: Judgement) -> tuple[str, ...]:
 
 def _table(
     found: Sequence[Judgement], names: Sequence[str], anchors: Sequence[str], look: Mapping[str, Look]
-) -> View:
-    rows = []
+) -> Table:
+    made = Table("numbers", "Metrics of the predictions", "Predictions", "table-note")
+    for metric, measure in MEASURES.items():
+        made.column("", _SHORT.get(metric, measure.head), better="higher" if measure.higher else "lower")
+    for label in ("ECE", "class-wise"):
+        made.column("p if calibrated", label)
     for each, name, anchor in zip_longest(found, names, anchors):
         cells = [_cell(each.estimates[metric], measure) for metric, measure in MEASURES.items()]
-        for test in each.tests.values():
-            cells.append(_plain(f"{test.p_value:.2g}", test.p_value, first=test is each.tests["ece"]))
-        rows.append(
-            {
-                "name": name,
-                "mark": "",
-                "anchor": anchor and f"file-{anchor}",
-                "colour": look[name].colour,
-                "cells": cells,
-            }
-        )
-    groups = [
-        {
-            "label": _SHORT.get(metric, measure.head),
-            "better": "higher" if measure.higher else "lower",
-            "stages": ["value"],
-        }
-        for metric, measure in MEASURES.items()
-    ]
-    groups += [
-        {"label": "p if calibrated", "better": "", "stages": ["ECE", "class-wise"]},
-    ]
-    note = (
-        "Under each value its 95 % interval. Class-wise and smooth: ECE. p: how probable errors as large are "
-        "if the model is calibrated. The headings sort."
-    )
-    return {"of": "Predictions", "groups": groups, "rows": rows, "temperatures": False, "note": note}
+        cells += [number(test.p_value, f"{test.p_value:.2g}") for test in each.tests.values()]
+        made.add(name, cells, anchor=f"file-{anchor}" if anchor else "", colour=look[name].colour)
+    return made
 
 
-def _cell(estimate: Estimate, measure: Measure) -> View:
-    return _plain(measure.text(estimate.value), estimate.value, below=interval(estimate, measure))
+def _cell(estimate: Estimate, measure: Measure) -> Cell:
+    sort = repr(estimate.value) if math.isfinite(estimate.value) else ""
+    return Cell(measure.text(estimate.value), sort, interval(estimate, measure))
 
 
-def _plain(text: str, value: float, *, below: str = "", first: bool = True) -> View:
-    sort = repr(value) if math.isfinite(value) else ""
-    return {"mean": text, "std": below, "sort": sort, "best": False, "first": first}
-
-
-def _class_table(found: Judgement, name: str, anchor: str) -> View:
+def _class_table(found: Judgement, name: str, anchor: str) -> Table:
     order = sorted(found.classes, key=lambda each: each.limit - each.error)[:_LISTED]
-    rows = [
-        {
-            "name": printable(each.name),
-            "mark": "",
-            "anchor": None,
-            "colour": "",
-            "cells": [
-                _plain(_SHARE.text(each.error), each.error),
-                _plain(_SHARE.text(each.limit), each.limit, first=False),
-                _plain(_SHARE.text(each.said), each.said),
-                _plain(_SHARE.text(each.share), each.share, first=False),
-                _plain(_SHARE.text(each.recall), each.recall),
-                _plain(f"{each.count:,}", each.count),
-            ],
-        }
-        for each in order
-    ]
-    groups = [
-        {"label": "error %", "better": "lower", "stages": ["value", "by chance below"]},
-        {"label": "probability %", "better": "", "stages": ["says", "are"]},
-        {"label": "found %", "better": "higher", "stages": ["value"]},
-        {"label": _rows(found).partition(" ")[0], "better": "", "stages": ["count"]},
-    ]
-    table = {"of": "Class", "groups": groups, "rows": rows, "temperatures": False, "note": ""}
-    return {"name": name, "anchor": f"classes-{anchor}", "table": table}
+    scale = max((each.error for each in order), default=0.0) or 1.0
+    made = Table(f"classes-{anchor}", f"Classes of {name}", "Class", "classes-note")
+    made.column("error %", "value", better="lower")
+    made.column("error %", "by chance below")
+    made.column("probability %", "says")
+    made.column("probability %", "are")
+    made.column("", "found %", better="higher")
+    made.column("", _rows(found).partition(" ")[0])
+    for each in order:
+        # Coloured where it is not chance.
+        tint = each.error / scale if each.error > each.limit else 0.0
+        cells = [
+            number(each.error, _SHARE.text(each.error), tint=tint if each.said > each.share else -tint),
+            *(number(x, _SHARE.text(x)) for x in (each.limit, each.said, each.share, each.recall)),
+            number(each.count, f"{each.count:,}"),
+        ]
+        made.add(printable(each.name), cells)
+    return made
 
 
 def _facts(found: Sequence[Judgement], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,55 +1,49 @@
 """The parts of the page: each function turns evidence into what one section of the template shows."""
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from calibrant.compare.columns import EXPLANATION, METRICS
-from calibrant.compare.table import Cell, Row
+from calibrant.compare.stages import DEFAULT, RAW, calibration, short, when
+from calibrant.compare.table import Cell as Measured
+from calibrant.compare.table import Table as Measurements
 from calibrant.report.bins import Bins
-from calibrant.report.evidence import RAW, SCALED, Comparison, Method, Spread, differing_settings
-from calibrant.report.figures import Drawing, Dumbbell, Panel, curves, diagrams, overview
+from calibrant.report.doubts import differing_settings
+from calibrant.report.figures import ACROSS, Drawing, Dumbbell, Panel, curves, diagrams, overview
+from calibrant.report.leading import extremes
+from calibrant.report.method import Comparison, Method, Spread
 from calibrant.report.style import Look
-from calibrant.report.summary import extremes, percent
+from calibrant.report.tables import Cell, Table, number
+from calibrant.report.text import percent
 
 View = dict[str, Any]
-STAGE_TITLES = {RAW: "as trained", SCALED: "after temperature scaling"}
-_STAGE_HEADS = {RAW: "trained", SCALED: "scaled"}
 #: Column of `metrics.csv`: title of its panel, and the factor it is shown with.
 _CURVES = {"train_loss": ("training loss", 1.0), "val_ece": ("ECE on validation, %", 100.0)}
 #: Classes and names beyond this many are counted, not listed.
 _LISTED = 20
-
-
-def slug(name: str, taken: Sequence[str] = ()) -> str:
-    """Return a name as an id or a file name can hold it, different from those that are taken.
-
-    Example:
-        >>> slug("mbls:margin=6"), slug("a/b", ["a-b"])
-        ('mbls-margin-6', 'a-b-2')
-    """
-    base = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.") or "method"
-    used = {other.lower() for other in taken}
-    candidates = (base if k == 1 else f"{base}-{k}" for k in range(1, len(used) + 2))
-    return next(c for c in candidates if c.lower() not in used)
-
-
-def slugs(methods: Sequence[Method]) -> dict[str, str]:
-    """Return a slug of each method by its name, all different."""
-    made: dict[str, str] = {}
-    for method in methods:
-        made[method.name] = slug(method.name, list(made.values()))
-    return made
+#: Stages beyond this many have rows of their own in the table: their columns would not fit.
+_SIDE_BY_SIDE = 2
+#: Width of one reliability diagram in a page, and of what stands beside them, in rem.
+_PANEL, _MARGIN = 16.0, 2.0
 
 
 def diagram(method: Method) -> Drawing:
-    """Draw the reliability of a method, before and after temperature scaling."""
-    panels = [Panel(STAGE_TITLES[stage], bins, notes(method, stage)) for stage, bins in method.bins.items()]
+    """Draw the reliability of a method, as trained and after each calibrator."""
+    panels = [Panel(when(stage), bins, notes(method, stage)) for stage, bins in method.bins.items()]
     return diagrams(panels, f"Reliability of {method.name}")
+
+
+def elsewhere(method: Method, split: str) -> Drawing:
+    """Draw the reliability of a method on data of another kind."""
+    panels = []
+    for stage, bins in method.elsewhere[split].items():
+        ece = method.spread("ece", stage, split)
+        panels.append(Panel(when(stage), bins, (f"ECE {percent(ece.mean, ece.std)}",) if ece else ()))
+    return diagrams(panels, f"Reliability of {method.name} on {split}")
 
 
 def headline(comparison: Comparison) -> Drawing | None:
@@ -94,89 +88,120 @@ def training(comparison: Comparison, look: dict[str, Look]) -> Drawing | None:
 
 
 def ladder(comparison: Comparison, look: dict[str, Look]) -> Drawing | None:
-    """Draw the ECE of each method before and after temperature scaling, the lowest first."""
+    """Draw the ECE of each method as trained and after each calibrator, the lowest first."""
     rows = sorted(comparison.table.rows, key=lambda row: row.cells["ece"][RAW].mean)
-    if len(rows) < 2:
+    if len(rows) < 2 and len(comparison.stages) < 3:
         return None
-    scaled = SCALED in comparison.table.stages
     bells = [
         Dumbbell(
             row.method,
             [100 * value for value in row.cells["ece"][RAW].values],
-            [100 * value for value in row.cells["ece"][SCALED].values] if scaled else (),
+            {
+                when(stage): [100 * value for value in row.cells["ece"][stage].values]
+                for stage in comparison.stages
+                if stage != RAW
+            },
         )
         for row in rows
     ]
     return overview(bells, look, "expected calibration error on test, %", "ECE of each method")
 
 
-def table_view(comparison: Comparison, look: dict[str, Look], anchors: dict[str, str]) -> View:
-    """Return the table: groups of columns, rows of cells as `Cell.text` writes them."""
-    table = comparison.table
-    columns = [(metric, stage) for metric in table.metrics for stage in _shown_stages(comparison, metric)]
-    temperatures = any(method.temperatures for method in comparison.methods)
-    rows = []
-    for row in table.rows:
-        cells = [
-            _cell(row.cells[metric][stage], metric, first=stage == table.stages[0]) for metric, stage in columns
-        ]
+def metrics_table(
+    comparison: Comparison,
+    shown: Measurements,
+    look: Mapping[str, Look],
+    anchors: Mapping[str, str],
+    anchor: str = "numbers",
+) -> Table:
+    """Return the metrics of each method, as `Cell.text` writes them.
+
+    Where there are few stages of calibration they stand side by side, else each has a row.
+    """
+    on_test = shown.split == "test"
+    made = Table(anchor, f"Metrics on {'the test samples' if on_test else shown.split}", "Method")
+    made.note = "table-note" if on_test else "elsewhere-note"
+    if len(shown.stages) > _SIDE_BY_SIDE:
+        _stacked(made, shown, look, anchors)
+        return made
+    columns = [(metric, stage) for metric in shown.metrics for stage in _shown_stages(shown, metric)]
+    for metric, stage in columns:
+        label, _, _, more = METRICS[metric]
+        better = "higher" if more else "lower"
+        if len(_shown_stages(shown, metric)) > 1:
+            made.column(label, _HEADS.get(stage, stage), better=better)
+        else:
+            made.column("", label, better=better)
+    temperatures = on_test and any(method.temperatures for method in comparison.methods)
+    if temperatures:
+        made.column("", "T")
+    for row in shown.rows:
+        cells = [_cell(row.cells[metric][stage], metric) for metric, stage in columns]
         if temperatures:
             cells.append(_temperature_cell(comparison.method(row.method)))
-        rows.append(
-            {
-                "name": row.method,
-                "mark": row.label.removeprefix(row.method),
-                "anchor": anchors.get(row.method),
-                "colour": look[row.method].colour,
-                "cells": cells,
-            }
+        made.add(
+            row.method, cells, anchor=anchors.get(row.method, ""), colour=look[row.method].colour, mark=row.mark
         )
-    groups = [
-        {
-            "label": METRICS[metric][0],
-            "better": "higher" if METRICS[metric][3] else "lower",
-            "stages": [_STAGE_HEADS[stage] for stage in _shown_stages(comparison, metric)],
-        }
-        for metric in table.metrics
-    ]
-    stages = " Trained: as trained; scaled: after temperature scaling." if SCALED in table.stages else ""
-    note = f"{' '.join(table.explanations).replace('* best:', 'Marked best:')}{stages} The headings sort."
-    return {"of": "Method", "groups": groups, "rows": rows, "temperatures": temperatures, "note": note}
+    return made
 
 
-def _shown_stages(comparison: Comparison, metric: str) -> list[str]:
+_HEADS = {RAW: "trained", DEFAULT: "scaled"}
+
+
+def _stacked(made: Table, shown: Measurements, look: Mapping[str, Look], anchors: Mapping[str, str]) -> None:
+    made.column("", "calibrated", text=True)
+    for metric in shown.metrics:
+        label, _, _, more = METRICS[metric]
+        made.column("", label, better="higher" if more else "lower")
+    for row in shown.rows:
+        for place, stage in enumerate(shown.stages):
+            if row.cells[shown.metrics[0]][stage].values:
+                # The stages keep their order where they are sorted by name.
+                cells = [Cell(short(stage), f"{place:02d}")]
+                cells += [_cell(row.cells[metric][stage], metric) for metric in shown.metrics]
+                made.add(
+                    row.method,
+                    cells,
+                    anchor=anchors.get(row.method, ""),
+                    colour=look[row.method].colour,
+                    mark=row.mark,
+                )
+
+
+def table_note(comparison: Comparison) -> str:
+    """Return what a reader of the table must know."""
+    shown = comparison.table
+    stages = ""
+    if comparison.after and len(shown.stages) <= _SIDE_BY_SIDE:
+        head = _HEADS.get(comparison.after, comparison.after)
+        stages = f" Trained: as trained; {head}: {when(comparison.after)}."
+    return f"{' '.join(shown.explanations).replace('* best:', 'Marked best:')}{stages} The headings sort."
+
+
+def _shown_stages(shown: Measurements, metric: str) -> list[str]:
     """Return the stages that need a column: one where scaling changed nothing, as it must for the accuracy."""
-    stages = comparison.table.stages
     changed = any(
-        _values(row, metric, RAW) != _values(row, metric, stage)
-        for row in comparison.table.rows
-        for stage in stages
+        row.cells[metric][stage].values not in ([], row.cells[metric][RAW].values)
+        for row in shown.rows
+        for stage in shown.stages
     )
-    return stages if changed else stages[:1]
+    return shown.stages if changed else shown.stages[:1]
 
 
-def _values(row: Row, metric: str, stage: str) -> list[float]:
-    return row.cells[metric][stage].values
-
-
-def _cell(cell: Cell, metric: str, *, first: bool) -> View:
+def _cell(cell: Measured, metric: str) -> Cell:
+    if not cell.values:
+        return Cell("–")
     mean, _, std = cell.text(metric).removesuffix("*").partition(" ± ")
     sort = "" if math.isnan(cell.mean) else repr(cell.mean)
-    return {"mean": mean, "std": std and f"± {std}", "sort": sort, "best": cell.best, "first": first}
+    return Cell(mean, sort, std and f"± {std}", cell.best)
 
 
-def _temperature_cell(method: Method) -> View:
+def _temperature_cell(method: Method) -> Cell:
     values = method.temperatures
     if not values:
-        return {"mean": "–", "std": "", "sort": "", "best": False, "first": True}
+        return Cell("–")
     std = f"± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return {
-        "mean": f"{np.mean(values):.2f}",
-        "std": std,
-        "sort": repr(float(np.mean(values))),
-        "best": False,
-        "first": True,
-    }
+    return number(float(np.mean(values)), f"{np.mean(values):.2f}", below=std)
 
 
 def lede(comparison: Comparison) -> str:
@@ -187,7 +212,8 @@ def lede(comparison: Comparison) -> str:
     word = "Recipes" if ", " in comparison.recipe else "Recipe"
     parts = [f"{word} {comparison.recipe}", f"{methods} × {seeds} {'seed' if counts == [1] else 'seeds'}"]
     if isinstance(data.get("test"), int):
-        parts.append(f"tested on {data['test']:,} samples of {data.get('classes', '?')} classes")
+        samples = "images" if comparison.maps else "samples"
+        parts.append(f"tested on {data['test']:,} {samples} of {data.get('classes', '?')} classes")
     return " · ".join(parts)
 
 
@@ -200,8 +226,8 @@ def facts(comparison: Comparison) -> list[View]:
         ("Classes", _classes(comparison)),
         ("Seeds", _seeds(comparison)),
         ("Calibration error", _errors(bins)),
-        ("Intervals", _intervals(bins)),
-        ("Temperature scaling", _scaling(comparison)),
+        ("Intervals", _intervals(bins, comparison.maps)),
+        ("Calibrators", _calibrators(comparison)),
         ("Comparison", EXPLANATION.replace("* best:", "Marked as best:")),
         ("Versions", _versions(comparison)),
         ("Time", _time(comparison)),
@@ -252,7 +278,13 @@ def _errors(bins: Bins | None) -> str:
     )
 
 
-def _intervals(bins: Bins | None) -> str:
+def _intervals(bins: Bins | None, maps: bool) -> str:
+    if maps:
+        return (
+            "95 %, by drawing the test images again (a percentile bootstrap): pixels of an image depend on one "
+            "another. Means of the ends of the single runs. Over- or under-confident is said where the "
+            "interval of mean confidence − accuracy excludes 0."
+        )
     text = (
         "95 %. Of the ECE: the mean ends of the intervals of the single runs, which see the choice of the test "
         "samples."
@@ -266,12 +298,27 @@ def _intervals(bins: Bins | None) -> str:
     )
 
 
-def _scaling(comparison: Comparison) -> str:
-    if not any(method.temperatures for method in comparison.methods):
+def _calibrators(comparison: Comparison) -> str:
+    after = [stage for stage in comparison.stages if stage != RAW]
+    if not after:
         return ""
+    temperature = " One temperature T a run minimises their NLL; the logits are divided by it."
     return (
-        "One temperature T a run, fitted on the validation samples by their NLL; the logits are divided by it."
+        f"{', '.join(map(calibration, after)).capitalize()}: fitted on the validation samples of each run, "
+        f"judged on test.{temperature if DEFAULT in after else ''}{_chosen(comparison)}"
     )
+
+
+def _chosen(comparison: Comparison) -> str:
+    """Return what the automatic choice chose."""
+    chosen: dict[str, list[str]] = {}
+    for method in comparison.methods:
+        for seed, result in zip(method.seeds, method.results, strict=True):
+            name = (result.get("posthoc", {}).get("auto") or {}).get("chosen")
+            if name:
+                chosen.setdefault(str(name), []).append(f"{method.name} (seed {seed})")
+    each = [f"{calibration(name)} for {', '.join(whose)}" for name, whose in chosen.items()]
+    return f" Cross-validation chose {'; '.join(each)}." if each else ""
 
 
 def _versions(comparison: Comparison) -> str:
@@ -305,6 +352,28 @@ def recipe(comparison: Comparison) -> View | None:
     return None
 
 
-def figure_view(drawing: Drawing | None, name: str, caption: str) -> View | None:
-    """Return a figure inlined."""
-    return None if drawing is None else {"svg": Markup(drawing.svg(name)), "caption": caption}
+def figure_view(
+    drawing: Drawing | None, name: str, caption: str, width: float = 0.0, *, wide: bool = False
+) -> View | None:
+    """Return a figure inlined.
+
+    Args:
+        drawing: the figure.
+        name: that of no other figure of the page.
+        caption: what stands under it.
+        width: how wide it may become, in rem; 0 for any width.
+        wide: whether a narrow screen scrolls it, where it would be illegible shrunk.
+    """
+    if drawing is None:
+        return None
+    return {
+        "svg": Markup(drawing.svg(name)),
+        "caption": caption,
+        "width": f"{width:g}" if width else "",
+        "wide": wide,
+    }
+
+
+def width_of(panels: int) -> float:
+    """Return how wide so many reliability diagrams side by side should become in a page, in rem."""
+    return _PANEL * min(panels, ACROSS) + _MARGIN

@@ -16,6 +16,8 @@ R = TypeVar("R")
 PAPER, INK, MUTED, GRID, BAR = "#ffffff", "#1f2429", "#626a73", "#dfe3e8", "#cfd6de"
 #: The gap of a bin whose confidence lies above its accuracy, and below it.
 OVER, UNDER = "#cf5c1b", "#2e7fc1"
+#: Between them in a heat map: on both papers neither.
+MIDDLE = "#dfe3e8"
 
 #: What each colour of the light theme becomes on dark paper.
 DARK = {

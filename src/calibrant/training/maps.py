@@ -122,6 +122,7 @@ def judge_maps(
     return {
         "metrics": found,
         "posthoc": fitted,
+        "class_names": data.class_names,
         "reliability": {
             name: {stage: _in_lists(part) for stage, part in parts.items()} for name, parts in told.items()
         },
@@ -132,8 +133,9 @@ def judge_maps(
     }
 
 
-def _in_lists(scores: OverImages) -> dict[str, list[float | None]]:
-    return {name: as_list(values) for name, values in asdict(scores.reliability()).items()}
+def _in_lists(scores: OverImages) -> dict[str, Any]:
+    bins = {name: as_list(values) for name, values in asdict(scores.reliability()).items()}
+    return bins | in_json({"gap": scores.gap()})
 
 
 def drawn(count: int, position: int) -> Tensor:
