@@ -42,9 +42,9 @@ class CalibrationMetric(Metric):
         average: "pooled" over all rows; or the mean of the values of each "image" or "batch", "image_weighted"
             or "batch_weighted" by their rows.
         exact_limit: up to how many rows quantiles and orders are exact; beyond it they come from a fine
-        histogram. **settings: the metric's own options, as in `functional`; and `compute_on_cpu`,
-        `dist_sync_on_step`,
-            `process_group`, `sync_on_compute` of `torchmetrics.Metric`.
+            histogram.
+        **settings: the metric's own options, as in `functional`; and `compute_on_cpu`, `dist_sync_on_step`,
+            `process_group` and `sync_on_compute` of `torchmetrics.Metric`.
 
     Raises:
         InputError: for a setting that does not exist, and for data that cannot be used, as in `functional`;

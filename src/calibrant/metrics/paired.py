@@ -18,7 +18,14 @@ METRICS = ("accuracy", "nll", "brier", "ece", "aece", "classwise_ece", "mce")
 
 
 class PairedTest(NamedTuple):
-    """Difference of a metric between two methods, A minus B, with its interval and p-value."""
+    """Difference of a metric between two methods, A minus B, with its interval and p-value.
+
+    Attributes:
+        difference: of the metric, A minus B; negative where A has less of it.
+        low: lower end of the interval of the difference.
+        high: upper end.
+        p_value: of the hypothesis that the two do not differ.
+    """
 
     difference: float
     low: float

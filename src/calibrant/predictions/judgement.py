@@ -288,6 +288,11 @@ def compare(
     """Return by name the paired tests of other files less the first, for those of the same samples.
 
     Files are of the same samples where their labels are equal, in the same order.
+
+    Args:
+        first: the file that the others are compared with.
+        others: the other files.
+        seed: of the draws behind the tests.
     """
     return {
         other.name: {

@@ -37,6 +37,12 @@ def accuracy(
 def macro_accuracy(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[Averaged]) -> Tensor:
     """Mean over the classes that occur among the labels of the accuracy within each; balanced accuracy.
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> probs = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.7, 0.3]])

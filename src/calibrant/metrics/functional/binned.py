@@ -14,6 +14,12 @@ def ece(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[To
 
     $$\sum_b \frac{n_b}{N} |c_b - a_b|$$
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -32,6 +38,12 @@ def rmsce(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[
 
     $$\sqrt{\sum_b \frac{n_b}{N} (c_b - a_b)^2}$$
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -49,6 +61,12 @@ def mce(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[To
 
     $$\max_b |c_b - a_b|$$
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -65,6 +83,12 @@ def average_ce(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Un
     r"""Plain mean of the gaps of the bins that hold any row; "ACE" in netcal and in code derived from it.
 
     $$\frac{1}{\#\{b: n_b > 0\}} \sum_b |c_b - a_b|$$
+
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
 
     Example:
         >>> import torch
@@ -85,6 +109,12 @@ def oe(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[Top
 
     `overconfidence` is the same without the weight.
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -104,6 +134,12 @@ def ue(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[Top
 
     `underconfidence` is the same without the weight.
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -119,6 +155,12 @@ def overconfidence(values: Tensor, target: Tensor, *, inputs: Inputs, **settings
 
     $$\sum_b \frac{n_b}{N} \max(c_b - a_b, 0), \qquad \text{overconfidence} + \text{underconfidence} =
     \text{ECE}$$
+
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
 
     Example:
         >>> import torch
@@ -136,6 +178,12 @@ def underconfidence(values: Tensor, target: Tensor, *, inputs: Inputs, **setting
     $$\sum_b \frac{n_b}{N} \max(a_b - c_b, 0), \qquad \text{overconfidence} + \text{underconfidence} =
     \text{ECE}$$
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -150,6 +198,12 @@ def signed_ce(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unp
     r"""Mean confidence less accuracy; positive for a network that is overconfident on the whole. Not an error.
 
     $$\sum_b \frac{n_b}{N} (c_b - a_b)$$
+
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
 
     Example:
         >>> import torch
@@ -207,6 +261,12 @@ def aece(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[T
     Bin b ends at the confidence of rank $\lceil b N / B \rceil$ in ascending order. Equal confidences are never
     split, so the order of the rows cannot matter. Beyond 65,536 rows the streaming classes read it from a fine
     histogram; `equal_mass.aece_error_bound` says how far that can be off.
+
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `n_bins`, `convention`, `task`, `ignore_index` and `average`, as in `functional`.
 
     Example:
         >>> import torch

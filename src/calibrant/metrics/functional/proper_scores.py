@@ -17,6 +17,12 @@ def nll(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[Av
     From logits it never overflows; of probabilities, one that is exactly 0 at a label gives inf: nothing is
     clipped.
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> nll(torch.tensor([[0.5, 0.5]]), torch.tensor([1]), inputs="probs")
@@ -31,6 +37,12 @@ def brier(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[
 
     The sum runs over the classes, with two of them as well; scikit-learn's score of a binary task is half of
     it.
+
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `ignore_index` and `average`, as in `functional`.
 
     Example:
         >>> import torch
@@ -55,6 +67,13 @@ def brier_decomposition(
 
     Reliability is the squared class-wise calibration error, resolution how far the outcomes differ between
     bins, uncertainty the score of always predicting the class frequencies; see `views.brier_decomposition`.
+
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        n_bins: number of bins of each class's probability.
+        ignore_index: label, or labels, whose rows count nowhere.
 
     Example:
         >>> import torch

@@ -14,6 +14,12 @@ def ks(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[Top
 
     $$\max_c \frac1N \Big| \sum_{i: c_i \le c} (c_i - r_i) \Big|$$
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `task`, `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -28,6 +34,12 @@ def ks(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[Top
 
 def smooth_ece(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[TopLabel]) -> Tensor:
     r"""Smooth ECE: the gap smoothed by a kernel whose width the error itself chooses; see `smooth.smooth_ece`.
+
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `task`, `ignore_index` and `average`, as in `functional`.
 
     Example:
         >>> import torch
@@ -44,6 +56,12 @@ def smooth_ece(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Un
 def auroc(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[TopLabel]) -> Tensor:
     r"""Area under the ROC curve of the confidence as a score of being right; nan when all are right, or wrong.
 
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `task`, `ignore_index` and `average`, as in `functional`.
+
     Example:
         >>> import torch
         >>> probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
@@ -56,6 +74,12 @@ def auroc(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[
 
 def aurc(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[TopLabel]) -> Tensor:
     r"""Area under the risk-coverage curve: the error rate among the most confident, averaged over how many.
+
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `task`, `ignore_index` and `average`, as in `functional`.
 
     Example:
         >>> import torch
@@ -71,6 +95,12 @@ def aurc(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[T
 
 def excess_aurc(values: Tensor, target: Tensor, *, inputs: Inputs, **settings: Unpack[TopLabel]) -> Tensor:
     r"""AURC above that of a perfect order of the same predictions, in which every error comes last.
+
+    Args:
+        values: (N, C, *) logits or probabilities.
+        target: (N, *) integer labels.
+        inputs: "logits" or "probs": what the values are.
+        **settings: `task`, `ignore_index` and `average`, as in `functional`.
 
     Example:
         >>> import torch
