@@ -3,8 +3,11 @@
 import json
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
+from safetensors.torch import save_file
 from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.naive_bayes import GaussianNB
@@ -109,6 +112,101 @@ def test_maps_with_labels_that_do_not_count(capsys, tmp_path):
     with np.load(out) as arrays:
         assert arrays["logits"].shape == logits.shape
         assert (arrays["targets"][:, 0] == -1).all()
+
+
+def test_sets_hold_the_label_as_often_as_asked(capsys, files, tmp_path):
+    saved, out = tmp_path / "sets.safetensors", tmp_path / "sets.npz"
+    status, said, err = say(
+        capsys, "calibrate", files / "val.npz", "--method", "conformal:confidence=0.8,score=aps", "--test",
+        files / "test.npz", "--out", saved,
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    coverage = float(said.split("coverage %")[1].split()[0])
+    mean_size = float(said.split("mean size")[1].split()[0])
+    assert "of 80 asked for" in said
+    assert 76 < coverage < 92
+    status, said, _ = say(capsys, "apply", saved, files / "test.npz", "--out", out)
+    assert "conformal applied to 697 rows" in said
+    with np.load(out) as held, np.load(files / "test.npz") as given:
+        assert held["sets"].dtype == bool
+        assert held["sets"][np.arange(697), given["y_true"]].mean() == pytest.approx(coverage / 100, abs=1e-4)
+        assert held["set_sizes"].mean() == pytest.approx(mean_size, abs=1e-3)
+        assert np.allclose(held["probs"], given["probs"], atol=1e-9)
+    status, said, _ = say(
+        capsys, "calibrate", files / "val.npz", "--method", "conformal:confidence=0.7", "--json"
+    )
+    facts = json.loads(said)
+    assert (facts["measured"], facts["confidence"]) == ("cross-validated", 0.7)
+    assert facts["coverage"]["low"] < 0.7 < facts["coverage"]["high"]
+    assert sum(facts["sizes"]) == 700
+    status, said, err = say(capsys, "calibrate", files / "val.npz", "--method", "conformal:alpha=0.1")
+    assert (status, said) == (2, "")
+    assert "The options of --method 'conformal:alpha=0.1' do not fit" in err
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "npy", "folder", "csv", "parquet", "maps"])
+def test_apply_takes_predictions_without_labels(capsys, tmp_path, kind):
+    generator = np.random.default_rng(0)
+    logits = 2 * generator.normal(size=(40, 3))
+    target = logits.argmax(1)
+    target[:15] = 0
+    probs = softmax(logits, 1)
+    np.savez(tmp_path / "val.npz", probs=probs, targets=target)
+    saved, out = tmp_path / "c.safetensors", tmp_path / "out" / "mended.npz"
+    assert say(capsys, "calibrate", tmp_path / "val.npz", "--method", "temperature", "--out", saved)[0] == 0
+    given = probs[:6]
+    if kind == "maps":
+        given = given.reshape(2, 3, 3).transpose(0, 2, 1)[..., None]
+    status, said, err = say(capsys, "apply", saved, unlabelled(tmp_path / "new", kind, given), "--out", out)
+    assert (status, err) == (0, "")
+    assert f"applied to {len(given)} {'maps' if kind == 'maps' else 'rows'}" in said
+    assert "no labels, as there were none" in said
+    calibrator = load_calibrator(saved).calibrator
+    expected = calibrator(as_logits(torch.from_numpy(np.ascontiguousarray(given)), "probs")).softmax(1)
+    with np.load(out) as held:
+        assert set(held) == {"probs", "class_names"}
+        assert np.allclose(held["probs"], expected, atol=1e-6)
+    status, _, err = say(capsys, "evaluate", out)
+    assert (status, "no array of labels" in err) == (2, True)
+
+
+def unlabelled(folder, kind, probs):
+    """Write probabilities without labels, as one kind of file."""
+    folder.mkdir()
+    if kind in ("npy", "folder"):
+        np.save(folder / "probs.npy", probs)
+        return folder if kind == "folder" else folder / "probs.npy"
+    if kind == "maps":
+        for k, values in enumerate(probs):
+            np.save(folder / f"{k}.npy", values)
+        return folder.rename(folder.with_name("probs"))
+    path = folder / f"new.{kind}"
+    if kind == "npz":
+        np.savez(path, probs=probs)
+    elif kind == "safetensors":
+        save_file({"probs": torch.from_numpy(probs)}, path)
+    else:
+        columns = {f"proba_{k}": column for k, column in enumerate(probs.T)}
+        if kind == "parquet":
+            parquet.write_table(pyarrow.table(columns), path)
+        else:
+            lines = [",".join(columns), *(",".join(map(repr, map(float, row))) for row in probs)]
+            path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_without_labels_values_are_still_looked_at(capsys, tmp_path):
+    logits = np.random.default_rng(0).normal(size=(40, 3))
+    np.savez(tmp_path / "val.npz", logits=logits, targets=np.arange(40) % 3)
+    saved, out = tmp_path / "c.safetensors", tmp_path / "out.npz"
+    say(capsys, "calibrate", tmp_path / "val.npz", "--method", "temperature", "--out", saved)
+    logits[4, 1] = np.nan
+    np.savez(tmp_path / "new.npz", logits=logits)
+    status, _, err = say(capsys, "apply", saved, tmp_path / "new.npz", "--ignore-index", 0, "--out", out)
+    assert (status, "hold nan, row 4 (the first is 0), class 1" in err) == (2, True)
+    np.savez(tmp_path / "new.npz", logits=logits[:, :2])
+    status, _, err = say(capsys, "apply", saved, tmp_path / "new.npz", "--out", out)
+    assert (status, "was fitted to 3 classes" in err, out.exists()) == (2, True, False)
 
 
 def test_probabilities_of_class_one_become_logits_of_both():

@@ -1,15 +1,18 @@
 """Venn-Abers probabilities are those of the definition; conformal sets hold the label as often as asked."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mapie.classification import SplitConformalClassifier
 from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.posthoc import ConformalSets, VennAbersCalibration
+from calibrant.posthoc import ConformalSets, VennAbersCalibration, load_calibrator, save_calibrator
+from calibrant.posthoc.sklearn import GivenProbabilities
 
 
 def drawn(n: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -60,6 +63,33 @@ def test_sets_hold_the_label_as_often_as_asked(score: str) -> None:
         assert torch.equal(sets, p[1000:] >= threshold)
 
 
+@pytest.mark.parametrize("score", ["lac", "aps"])
+def test_sets_are_those_of_mapie_and_outlive_it_in_a_file(score: str, tmp_path: Path) -> None:
+    logits, target = drawn(1500, 5)
+    # Rows whose classes are all tied.
+    logits[1000:1010] = 0
+    fitted = ConformalSets(0.7, score).fit(logits[:1000], target[:1000])  # type: ignore[arg-type]
+    p = logits.softmax(1).numpy()
+    reference = SplitConformalClassifier(GivenProbabilities(5), 0.7, score, prefit=True, random_state=0)
+    reference.conformalize(p[:1000], target[:1000].numpy())
+    expected = reference.predict_set(p[1000:])[1][..., 0]
+    saved = load_calibrator(save_calibrator(fitted, tmp_path / "sets.safetensors"))
+    assert saved.method == "conformal"
+    assert np.array_equal(saved.calibrator(logits[1000:]).numpy(), expected)
+
+
+def test_sets_stay_small_where_a_model_is_very_sure_and_often_wrong() -> None:
+    logits, target = drawn(2000, 5)
+    logits = 20 * logits
+    fitted = ConformalSets(0.9).fit(logits[:1000], target[:1000])
+    # 1 - p is 1 there, for a tenth of the labels.
+    assert float(fitted.quantile_) > 40
+    sets = fitted(logits[1000:])
+    held = float(sets.gather(1, target[1000:].unsqueeze(1)).float().mean())
+    assert 0.87 < held < 0.93
+    assert float(sets.sum(1).float().mean()) < 4.9
+
+
 def test_maps_and_labels_that_do_not_count() -> None:
     logits, target = drawn(600, 3)
     maps = logits.reshape(6, 10, 10, 3).movedim(-1, 1)
@@ -78,6 +108,8 @@ def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         ConformalSets(90)
     with pytest.raises(InputError, match="score must be 'lac' or 'aps'"):
         ConformalSets(0.9, "hinge")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="need labels of three classes or more; take score 'lac'"):
+        ConformalSets(0.9, "aps").fit(logits, target.clamp(max=1))
     with pytest.raises(InputError, match="is not fitted"):
         ConformalSets(0.9)(logits)
     with pytest.raises(InputError, match="was fitted to 3 classes; it takes"):
@@ -87,4 +119,4 @@ def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="needs MAPIE; pip install 'calibrant"):
         VennAbersCalibration().fit(logits, target)
     with pytest.raises(InputError, match="need MAPIE"):
-        ConformalSets(0.9).fit(logits, target)
+        ConformalSets(0.9, "aps").fit(logits, target)

@@ -96,6 +96,8 @@ def export_run(
         std=taken.std,
         binary=isinstance(data.task, DenseTask),
     ).eval()
+    # Whoever runs the file gets outputs without a gradient.
+    network.requires_grad_(False)
     example = take(data, torch.zeros(_EXAMPLE, dtype=torch.int64))
     with torch.no_grad():
         shape = [*network(example)[0].shape[1:]]

@@ -1,6 +1,6 @@
 """Guarantees by exchangeability: Venn-Abers probabilities, and sets that hold the label as often as asked.
 
-Both are computed by MAPIE, which fitting needs; using what was fitted needs torch alone.
+Fitting them needs MAPIE, but for sets of the score "lac"; using what was fitted needs torch alone.
 """
 
 import math
@@ -18,8 +18,8 @@ from calibrant.posthoc.base import Calibrator, check_classes
 from calibrant.posthoc.one_vs_rest import OneVsRest, log_shares
 from calibrant.posthoc.registry import register
 
-#: By how much a score may miss the quantile, and from where on a class has a probability: as in MAPIE.
-_ROUNDING = 1e-8
+#: By how much rounding may make a score miss the quantile.
+_ROUNDING = 1e-14
 _MISSING = "{} MAPIE; pip install 'calibrant[conformal]' brings it."
 
 
@@ -132,22 +132,26 @@ class ConformalSets(Calibrator):
 
     If the rows of the fit and later ones are exchangeable, the set holds the label with probability 1 - alpha
     at least, whatever the model. The score s is 1 - p_k ("lac", the smallest sets on average) or the mass of
-    the classes down to k in falling order ("aps", whose sets adapt to the difficulty of a row). Split-conformal
-    prediction by MAPIE, which the fit needs; use needs torch alone. It returns sets, not logits, so that it is
-    not among the registered calibrators; a file of it says "conformal".
+    the classes down to k in falling order ("aps", whose sets adapt to the difficulty of a row).
+
+    In place of 1 - p_k stands -ln p_k, which orders rows and classes alike but is not rounded to 1 where a
+    model is very sure: MAPIE, which also lets a score miss the quantile by 1e-8, then puts every class into
+    every set. The quantile of "aps", whose scores are drawn at random within a step, is MAPIE's; use needs
+    torch alone. It returns sets, not logits, so that it is not among the registered calibrators; a file of it
+    says "conformal".
 
     Args:
         confidence: 1 - alpha, the share of the sets that hold their label.
         score: "lac" or "aps".
 
     Attributes:
-        quantile_: q.
+        quantile_: q; of "lac" that of -ln p.
 
     Shape:
         - logits: (N, C, *); the output is boolean, of the same shape.
 
     Raises:
-        InputError: a confidence outside (0, 1), an unknown score; without MAPIE; fewer rows than
+        InputError: a confidence outside (0, 1), an unknown score; "aps" without MAPIE; fewer rows than
             1 / (1 - confidence), which support no such set; labels of two classes with "aps"; as
             `Calibrator.fit` says; used before a fit, or for another number of classes.
 
@@ -187,9 +191,13 @@ class ConformalSets(Calibrator):
             )
         if self.score == "aps" and int(labels.bincount().count_nonzero()) < 3:
             raise InputError("Sets of the score 'aps' need labels of three classes or more; take score 'lac'.")
-        self.quantile_ = torch.tensor(
-            _quantile(rows, labels, self.confidence, self.score), dtype=torch.float64, device=rows.device
-        )
+        if self.score == "lac":
+            scores = -rows.double().log_softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+            rank = math.ceil((len(labels) + 1) * self.confidence - 1e-9)
+            self.quantile_ = scores.kthvalue(rank).values
+        else:
+            quantile = _mass_quantile(rows, labels, self.confidence)
+            self.quantile_ = torch.tensor(quantile, dtype=torch.float64, device=rows.device)
         self.classes_ = torch.tensor(rows.shape[1], device=rows.device)
         self.converged_ = True
         return self
@@ -197,16 +205,15 @@ class ConformalSets(Calibrator):
     def forward(self, logits: Tensor) -> Tensor:
         """Return the sets."""
         check_classes(self, int(self.classes_), logits)
-        p, quantile = logits.detach().double().softmax(1), self.quantile_.to(logits.device)
+        log_p, quantile = logits.detach().double().log_softmax(1), self.quantile_.to(logits.device)
         if self.score == "lac":
-            return 1 - p - quantile <= _ROUNDING
+            return -log_p <= quantile + _ROUNDING * quantile.abs().clamp(min=1)
+        p = log_p.exp()
         # The class with which the mass reaches the quantile is the last one, and those tied with it.
         falling = p.sort(1, descending=True).values
         last = (falling.cumsum(1) - quantile < -_ROUNDING).sum(1, keepdim=True).clamp(max=p.shape[1] - 1)
         least = falling.gather(1, last)
-        # A class without any probability is in no set.
-        possible = p.masked_fill(p < _ROUNDING, math.inf).amin(1, keepdim=True)
-        return p - torch.where(least <= _ROUNDING, possible, least) >= -_ROUNDING
+        return p >= least * (1 - _ROUNDING)
 
     def extra_repr(self) -> str:
         """Show what the sets promise, and the quantile."""
@@ -214,17 +221,17 @@ class ConformalSets(Calibrator):
         return f"confidence={self.confidence:g}, score={self.score}{quantile}"
 
 
-def _quantile(rows: Tensor, labels: Tensor, confidence: float, score: str) -> float:
-    """Return q by MAPIE."""
+def _mass_quantile(rows: Tensor, labels: Tensor, confidence: float) -> float:
+    """Return the quantile of "aps" by MAPIE."""
     try:
         from mapie.classification import SplitConformalClassifier
-        from mapie.conformity_scores import APSConformityScore, LACConformityScore
+        from mapie.conformity_scores import APSConformityScore
 
         from calibrant.posthoc.sklearn import GivenProbabilities
     except ModuleNotFoundError:
-        raise InputError(_MISSING.format("Conformal sets need")) from None
+        raise InputError(_MISSING.format("Conformal sets of the score 'aps' need")) from None
     p = rows.double().softmax(1).cpu().numpy()
-    scores = LACConformityScore() if score == "lac" else APSConformityScore()
+    scores = APSConformityScore()
     split = SplitConformalClassifier(
         GivenProbabilities(rows.shape[1]), confidence, scores, prefit=True, random_state=0
     )
