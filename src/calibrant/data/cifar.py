@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from calibrant.data.image_set import ImageSet, ImageTask, divide
+from calibrant.data.image_set import Held, ImageTask, LabelledImages, task_of
 from calibrant.data.registry import register
 from calibrant.errors import InputError
 
@@ -87,27 +86,14 @@ def cifar100(
 
 def _read(layout: _Layout, root: Path, download: bool, train: int | None, val: int, seed: int) -> ImageTask:
     if (root / layout.binary).is_dir():
-        (images, targets), (test_images, test_targets), names = _read_binary(layout, root / layout.binary)
+        training, test, names = _read_binary(layout, root / layout.binary)
     else:
-        (images, targets), (test_images, test_targets), names = _read_pickles(layout, root, download)
-    kept = max(len(images) - val, 0) if train is None else train
-    held_out, training = divide(images, targets, [val, kept], seed)
-    return ImageTask(
-        training,
-        held_out,
-        ImageSet(test_images, test_targets, torch.arange(len(test_images))),
-        class_names=names,
-        mean=[255 * m for m in _MEAN],
-        std=[255 * s for s in _STD],
-        note=f"{val:,} of the {len(images):,} training images are held out for validation",
-    )
+        training, test, names = _read_pickles(layout, root, download)
+    return task_of(training, test, names, Held(train, val, seed), (_MEAN, _STD))
 
 
-Pair = tuple[Tensor, Tensor]
-
-
-def _read_binary(layout: _Layout, folder: Path) -> tuple[Pair, Pair, list[str]]:
-    def records(name: str) -> Pair:
+def _read_binary(layout: _Layout, folder: Path) -> tuple[LabelledImages, LabelledImages, list[str]]:
+    def records(name: str) -> LabelledImages:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{folder} lacks {name}, one of the files of {layout.title}'s binary version.")
@@ -124,7 +110,9 @@ def _read_binary(layout: _Layout, folder: Path) -> tuple[Pair, Pair, list[str]]:
     return (images, targets), records(layout.test_file), names
 
 
-def _read_pickles(layout: _Layout, root: Path, download: bool) -> tuple[Pair, Pair, list[str]]:
+def _read_pickles(
+    layout: _Layout, root: Path, download: bool
+) -> tuple[LabelledImages, LabelledImages, list[str]]:
     # The pixels are what matters: torchvision also compares the sums of the files, which differ when an
     # archive was packed again. What it downloads it has compared already.
     base = layout.pickles

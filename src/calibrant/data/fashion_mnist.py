@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
-from calibrant.data.image_set import ImageSet, ImageTask, divide
+from calibrant.data.image_set import Held, ImageTask, LabelledImages, task_of
 from calibrant.data.registry import register
 from calibrant.errors import InputError
 
@@ -61,23 +61,11 @@ def fashion_mnist(
     if not found:
         FashionMNIST(root, download=True)
     folder = found[0] if found else root / FOLDERS[0]
-    images, targets = _pair(folder, "train")
-    test_images, test_targets = _pair(folder, "t10k")
-    kept = max(len(images) - val, 0) if train is None else train
-    validation, training = divide(images, targets, [val, kept], split_seed)
-    return ImageTask(
-        training,
-        validation,
-        ImageSet(test_images, test_targets, torch.arange(len(test_images))),
-        class_names=NAMES,
-        mean=[255 * _MEAN],
-        std=[255 * _STD],
-        padding=4,
-        note=f"{val:,} of the {len(images):,} training images are held out for validation",
-    )
+    training, test = (_pair(folder, part) for part in ("train", "t10k"))
+    return task_of(training, test, NAMES, Held(train, val, split_seed), ([_MEAN], [_STD]))
 
 
-def _pair(folder: Path, part: str) -> tuple[Tensor, Tensor]:
+def _pair(folder: Path, part: str) -> LabelledImages:
     images = read_idx(folder / f"{part}-images-idx3-ubyte", 3).unsqueeze(1)
     targets = read_idx(folder / f"{part}-labels-idx1-ubyte", 1).long()
     if len(images) != len(targets) or int(targets.max()) >= len(NAMES):

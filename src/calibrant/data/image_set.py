@@ -1,5 +1,6 @@
 """Images that fit in memory: uint8 tensors, read once, indexed a batch at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -86,6 +87,63 @@ class ImageTask:
     def class_counts(self) -> Tensor:
         """(C,) number of training images of each class."""
         return self.train.targets.bincount(minlength=len(self.class_names))
+
+
+#: Images (N, C, H, W) uint8 and their (N,) labels.
+LabelledImages = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Held:
+    """How the training images of a small set are divided.
+
+    Attributes:
+        train: number of training images kept; None for all that are not held out.
+        val: number of training images held out for validation.
+        seed: seed of the shuffle whose first `val` images are held out.
+    """
+
+    train: int | None
+    val: int
+    seed: int
+
+
+def task_of(
+    training: LabelledImages,
+    test: LabelledImages,
+    class_names: list[str],
+    held: Held,
+    statistics: tuple[Sequence[float], Sequence[float]],
+    *,
+    flip: bool = True,
+) -> ImageTask:
+    """Return the task of a small set that has training and test images: validation is held out of the first.
+
+    Args:
+        training: images and labels.
+        test: likewise.
+        class_names: C names.
+        held: what is held out and kept.
+        statistics: mean and deviation of each channel, of images in [0, 1].
+        flip: as in `ImageTask`.
+
+    Raises:
+        InputError: more is held out or kept than there is.
+    """
+    images, targets = training
+    kept = max(len(images) - held.val, 0) if held.train is None else held.train
+    validation, fitting = divide(images, targets, [held.val, kept], held.seed)
+    mean, std = ([255 * value for value in values] for values in statistics)
+    return ImageTask(
+        fitting,
+        validation,
+        ImageSet(*test, torch.arange(len(test[0]))),
+        class_names,
+        mean,
+        std,
+        flip=flip,
+        note=f"{held.val:,} of the {len(images):,} training images are held out for validation",
+    )
 
 
 def shuffled(count: int, seed: int) -> Tensor:

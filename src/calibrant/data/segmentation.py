@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from calibrant.data.dense import SegmentationTask
 from calibrant.data.label_set import LabelSet
@@ -25,6 +26,50 @@ CITYSCAPES = {
 CLASSES_FILE = "classes.txt"
 
 
+class MapOptions(TypedDict, total=False):
+    """How images with label maps are read, and how many.
+
+    Attributes:
+        longest: longest side of a training image, in pixels.
+        crop: side of the square that is cut out of it.
+        scale: least and largest factor of the longest side.
+        jitter: largest change of contrast and brightness.
+        window: height and width that an image is fitted into to be judged.
+        train: number of training images kept; None for all.
+        val: number of validation images; 0 for none, None for all of their list or folder, or for a share of
+            the training images.
+        test: number of test images kept; None for all.
+        split_seed: seed of what is held out and kept; 1.
+    """
+
+    longest: int
+    crop: int
+    scale: Sequence[float]
+    jitter: float
+    window: Sequence[int]
+    train: int | None
+    val: int | None
+    test: int | None
+    split_seed: int
+
+
+_PHOTOGRAPHS: MapOptions = {
+    "longest": 640,
+    "crop": 512,
+    "scale": (1.0, 1.0),
+    "jitter": 0.3,
+    "window": (480, 480),
+    "split_seed": 1,
+}
+_STREETS: MapOptions = {
+    **_PHOTOGRAPHS,
+    "longest": 2048,
+    "crop": 768,
+    "scale": (0.5, 2.0),
+    "window": (1024, 2048),
+}
+
+
 @register("voc")
 def voc(
     root: Path,
@@ -32,15 +77,7 @@ def voc(
     train_list: str | None = None,
     test_list: str = "val",
     val_list: str | None = None,
-    longest: int = 640,
-    crop: int = 512,
-    scale: Sequence[float] = (1.0, 1.0),
-    jitter: float = 0.3,
-    window: Sequence[int] = (480, 480),
-    train: int | None = None,
-    val: int | None = None,
-    test: int | None = None,
-    split_seed: int = 1,
+    **options: Unpack[MapOptions],
 ) -> SegmentationTask:
     """PASCAL VOC 2012: 1,464 photographs, or 10,582, with maps of 20 classes and background; tested on val.
 
@@ -53,20 +90,14 @@ def voc(
         train_list: name of the list of training images; None for train, or trainaug.
         test_list: name of the list of test images.
         val_list: name of the list of validation images; None to hold them out of the training images.
-        longest: longest side of a training image, in pixels.
-        crop: side of the square that is cut out of it.
-        scale: least and largest factor of the longest side.
-        jitter: largest change of contrast and brightness.
-        window: height and width that an image is fitted into to be judged.
-        train: number of training images kept; None for all.
-        val: number of validation images; 0 for none, None for all of the list or a fifth of the training ones.
-        test: number of test images kept; None for all.
-        split_seed: seed of what is held out and kept.
+        **options: as in `MapOptions`; 640 and 512 pixels, no other scale, jitter 0.3, a window of 480 x 480,
+            and a fifth of the training images for validation where no list names them.
 
     Everingham, Van Gool, Williams, Winn, Zisserman: "The PASCAL Visual Object Classes (VOC) Challenge", IJCV
     2010. The augmented maps: Hariharan, Arbelaez, Bourdev, Maji, Malik: "Semantic Contours from Inverse
     Detectors", ICCV 2011.
     """
+    settings: MapOptions = {**_PHOTOGRAPHS, **options}
     places = [root / "VOCdevkit" / "VOC2012", root / "VOC2012", root]
     folder = _first(places, "JPEGImages", "PASCAL VOC 2012")
     labels = folder / ("SegmentationClassAug" if augmented else "SegmentationClass")
@@ -76,38 +107,21 @@ def voc(
             f"{', as data.args.augmented is true' if augmented else ''}."
         )
     names = _class_names(folder) or list(VOC)
-    transforms = _transforms(longest, crop, scale, jitter, window)
+    transforms = _transforms(settings)
 
     def read(name: str) -> LabelSet:
         listed = folder / "ImageSets" / "Segmentation" / f"{name}.txt"
         return LabelSet(pairs_of(folder / "JPEGImages", labels, listed), len(names), transforms)
 
     training = read(train_list or ("trainaug" if augmented else "train"))
-    validation = None if val_list is None else some(read(val_list), val, split_seed, "val")
-    return _task(
-        training,
-        validation,
-        read(test_list),
-        names,
-        (train, val, test),
-        split_seed,
-        VOC_HELD_OUT,
-        background=True,
-    )
+    validation = None if val_list is None else read(val_list)
+    return _task(training, validation, read(test_list), names, settings, VOC_HELD_OUT, background=True)
 
 
 @register("cityscapes")
 def cityscapes(
     root: Path,
-    longest: int = 2048,
-    crop: int = 768,
-    scale: Sequence[float] = (0.5, 2.0),
-    jitter: float = 0.3,
-    window: Sequence[int] = (1024, 2048),
-    train: int | None = None,
-    val: int | None = None,
-    test: int | None = None,
-    split_seed: int = 1,
+    **options: Unpack[MapOptions],
 ) -> SegmentationTask:
     """Cityscapes: 2,975 street scenes with maps of 19 classes; tested on the 500 of its folder val.
 
@@ -116,22 +130,16 @@ def cityscapes(
 
     Args:
         root: folder around both.
-        longest: longest side of a training image, in pixels.
-        crop: side of the square that is cut out of it.
-        scale: least and largest factor of the longest side.
-        jitter: largest change of contrast and brightness.
-        window: height and width that an image is fitted into to be judged.
-        train: number of training images kept; None for all.
-        val: number of validation images, held out of the training images; 0 for none, None for a tenth.
-        test: number of test images kept; None for all.
-        split_seed: seed of what is held out and kept.
+        **options: as in `MapOptions`; 2,048 and 768 pixels, scale 0.5 to 2, jitter 0.3, a window of 1,024 x
+            2,048, and a tenth of the training images for validation.
 
     Cordts, Omran, Ramos, Rehfeld, Enzweiler, Benenson, Franke, Roth, Schiele: "The Cityscapes Dataset for
     Semantic Urban Scene Understanding", CVPR 2016.
     """
-    transforms = _transforms(longest, crop, scale, jitter, window)
+    settings: MapOptions = {**_STREETS, **options}
+    transforms = _transforms(settings)
     training, testing = (_cities(root, part, transforms) for part in ("train", "val"))
-    return _task(training, None, testing, list(CITYSCAPES), (train, val, test), split_seed)
+    return _task(training, None, testing, list(CITYSCAPES), settings)
 
 
 @register("segmentation")
@@ -146,15 +154,7 @@ def segmentation(
     classes: str = CLASSES_FILE,
     num_classes: int | None = None,
     background: bool = False,
-    longest: int = 640,
-    crop: int = 512,
-    scale: Sequence[float] = (1.0, 1.0),
-    jitter: float = 0.3,
-    window: Sequence[int] = (480, 480),
-    train: int | None = None,
-    val: int | None = None,
-    test: int | None = None,
-    split_seed: int = 1,
+    **options: Unpack[MapOptions],
 ) -> SegmentationTask:
     """Images and label maps of the same names, in folders of your own.
 
@@ -171,16 +171,10 @@ def segmentation(
         classes: file with the names of the classes, one a line, in the order of their labels.
         num_classes: number of classes, where there is no such file.
         background: whether class 0 is what belongs to nothing: scores without it are then given too.
-        longest: longest side of a training image, in pixels.
-        crop: side of the square that is cut out of it.
-        scale: least and largest factor of the longest side.
-        jitter: largest change of contrast and brightness.
-        window: height and width that an image is fitted into to be judged.
-        train: number of training images kept; None for all.
-        val: number of validation images; 0 for none, None for all, or for a tenth of the training images.
-        test: number of test images kept; None for all.
-        split_seed: seed of what is held out and kept.
+        **options: as in `MapOptions`, by default as for `voc`, but a tenth of the training images for
+            validation.
     """
+    settings: MapOptions = {**_PHOTOGRAPHS, **options}
     names = _class_names(root, classes)
     if names is None and num_classes is None:
         raise InputError(
@@ -193,7 +187,7 @@ def segmentation(
             "it out."
         )
     shown = names or [str(k) for k in range(num_classes or 0)]
-    transforms = _transforms(longest, crop, scale, jitter, window)
+    transforms = _transforms(settings)
 
     def read(images: str, masks: str) -> LabelSet:
         for folder, what in ((images, "images"), (masks, "label maps")):
@@ -206,10 +200,10 @@ def segmentation(
 
     training = read(train_images, train_masks)
     validation = None
-    if (root / val_images).is_dir() and val != 0:
-        validation = some(read(val_images, val_masks), val, split_seed, "val")
+    if (root / val_images).is_dir() and settings.get("val") != 0:
+        validation = read(val_images, val_masks)
     testing = read(test_images, test_masks)
-    return _task(training, validation, testing, shown, (train, val, test), split_seed, background=background)
+    return _task(training, validation, testing, shown, settings, background=background)
 
 
 def _task(
@@ -217,39 +211,40 @@ def _task(
     validation: LabelSet | None,
     testing: LabelSet,
     names: list[str],
-    counts: tuple[int | None, int | None, int | None],
-    seed: int,
+    settings: MapOptions,
     share: float = 0.1,
     *,
     background: bool = False,
 ) -> SegmentationTask:
     """Hold out what validates where nothing says which, and keep so many of each part."""
-    train, val, test = counts
+    seed, val = settings["split_seed"], settings.get("val")
     note = "validation images have a list or a folder of their own"
-    if validation is None and val == 0:
+    if validation is not None:
+        validation = some(validation, val, seed, "val")
+    elif val == 0:
         validation, note = training.subset([]), "nothing is held out for validation"
-    elif validation is None:
+    else:
         training, validation = held_out(training, val, seed, share)
         note = f"{len(validation):,} of the training images are held out for validation"
     return SegmentationTask(
-        train=some(training, train, seed, "train"),
+        train=some(training, settings.get("train"), seed, "train"),
         val=validation,
-        test=some(testing, test, seed, "test"),
+        test=some(testing, settings.get("test"), seed, "test"),
         class_names=names,
         background=background,
         note=note,
     )
 
 
-def _transforms(
-    longest: int, crop: int, scale: Sequence[float], jitter: float, window: Sequence[int]
-) -> LabelTransforms:
+def _transforms(settings: MapOptions) -> LabelTransforms:
+    scale, window = settings["scale"], settings["window"]
     if len(scale) != 2 or len(window) != 2:
         raise InputError(
             f"data.args.scale and data.args.window take two numbers each, such as [0.5, 2.0] and [480, 480], "
             f"not {list(scale)} and {list(window)}."
         )
-    return LabelTransforms(longest, crop, (scale[0], scale[1]), jitter, (window[0], window[1]))
+    sides = (settings["longest"], settings["crop"])
+    return LabelTransforms(*sides, (scale[0], scale[1]), settings["jitter"], (window[0], window[1]))
 
 
 def _first(places: Sequence[Path], expected: str, what: str) -> Path:

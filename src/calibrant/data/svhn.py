@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torchvision.datasets import SVHN
 
 from calibrant.data.folders import find_folder
-from calibrant.data.image_set import ImageSet, ImageTask, divide
+from calibrant.data.image_set import Held, ImageTask, LabelledImages, task_of
 from calibrant.data.registry import register
 from calibrant.errors import InputError
 
@@ -41,23 +40,12 @@ def svhn(
         for split in ("train", "test"):
             SVHN(root, split=split, download=True)
     folder = find_folder(root, places, FILES[0])
-    (images, targets), (test_images, test_targets) = (_read(folder / name) for name in FILES)
-    kept = max(len(images) - val, 0) if train is None else train
-    validation, training = divide(images, targets, [val, kept], split_seed)
-    return ImageTask(
-        training,
-        validation,
-        ImageSet(test_images, test_targets, torch.arange(len(test_images))),
-        class_names=[str(digit) for digit in range(10)],
-        mean=[255 * value for value in _MEAN],
-        std=[255 * value for value in _STD],
-        padding=4,
-        flip=False,
-        note=f"{val:,} of the {len(images):,} training images are held out for validation",
-    )
+    training, test = (_read(folder / name) for name in FILES)
+    names = [str(digit) for digit in range(10)]
+    return task_of(training, test, names, Held(train, val, split_seed), (_MEAN, _STD), flip=False)
 
 
-def _read(path: Path) -> tuple[Tensor, Tensor]:
+def _read(path: Path) -> LabelledImages:
     try:
         from scipy.io import loadmat
     except ModuleNotFoundError:
