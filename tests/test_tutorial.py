@@ -1,4 +1,4 @@
-"""The tutorial runs, and prints what stands on its page; the site builds without a warning.
+"""The tutorial runs, and prints what stands on its page; pages are complete and current; the site builds.
 
 `python -m tests.test_tutorial` writes what is printed into the page.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from calibrant import losses
 from calibrant.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +83,20 @@ def test_the_tutorial_shows_what_it_says(tutorial):
 def test_a_page_that_says_otherwise_is_noticed(page, printed):
     assert differences(page, printed)
     assert not differences(page, page)
+
+
+def test_every_loss_has_a_page():
+    pages = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    known = {name for name in losses.__all__ if isinstance(getattr(losses, name), type)}
+    assert known > {"MarginLoss", "CALS", "ACLS"}
+    assert known <= set(re.findall(r"^::: calibrant\.losses\.(\w+)$", pages, re.M))
+
+
+def test_figures_of_ours_are_those_that_are_committed():
+    results = "".join(path.read_text() for path in (ROOT / "benchmarks" / "results").glob("*.md"))
+    measured = set(re.findall(r"[\d.]+ ± [\d.]+", results))
+    for path in (ROOT / "docs" / "methods").glob("*.md"):
+        assert set(re.findall(r"[\d.]+ ± [\d.]+", path.read_text())) <= measured, path.name
 
 
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path):
