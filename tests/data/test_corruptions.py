@@ -1,5 +1,7 @@
 """Corruptions: every one at its strength, the same for an image in any company; published sets on disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -169,6 +171,11 @@ def test_imagenet_c_is_read_from_its_folders(tmp_path):
     assert found.targets.tolist() == [1, 0, 0]
     image = found[torch.tensor([0])]["image"]
     assert image.shape == (1, 3, 32, 32)
+    # The files are called like those of the second class: they alone test, in their order.
+    test = train.subset(torch.tensor([3, 2]))
+    part = CorruptedSets(tmp_path / "c", replace(task, test=test)).read("fog", 2)
+    assert [part.path(at).stem for at in range(2)] == ["n02_1", "n02_0"]
+    assert part.targets.tolist() == [0, 0]
     with pytest.raises(InputError, match=r"gaussian_noise\.npy with labels\.npy, or folders"):
         CorruptedSets(tmp_path, task).names()
     (tmp_path / "c" / "weather" / "fog" / "2" / "n02").rename(tmp_path / "c" / "weather" / "fog" / "2" / "n03")

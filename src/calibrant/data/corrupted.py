@@ -107,7 +107,8 @@ class CorruptedSets:
     CIFAR-10-C and CIFAR-100-C: a file NAME.npy for each corruption, (50000, 32, 32, 3) uint8, the test images
     at severity 1, then at 2, and so on; and labels.npy, (50000,). ImageNet-C and Tiny-ImageNet-C: folders
     NAME/SEVERITY/WNID with image files, cropped already; the folders of ImageNet-C may lie in those of its
-    archives, noise/NAME/SEVERITY/WNID.
+    archives, noise/NAME/SEVERITY/WNID. Where the files are called like those of the test images, these alone
+    are read, in their order.
 
     Attributes:
         folder: of the set.
@@ -186,7 +187,7 @@ class CorruptedSets:
             )
         images = read_split(place, classes, self._views())
         images.targets = torch.tensor([known[name] for name in classes])[images.targets]
-        return images
+        return _as_test(images, self.task)
 
     def _views(self) -> Views:
         if isinstance(self.task, FileImageTask):
@@ -203,6 +204,20 @@ def _folder_labels(task: ImageTask | FileImageTask) -> dict[str, int] | None:
         return None
     first = {label: at for at, label in reversed(list(enumerate(task.train.targets.tolist())))}
     return {task.train.path(at).parent.name: label for label, at in first.items()}
+
+
+def _as_test(images: FileImageSet, task: ImageTask | FileImageTask) -> FileImageSet:
+    """Return the corrupted forms of the test images, in their order, where the names of the files tell which.
+
+    ImageNet-C holds all official validation images, of which some validate: they have chosen the temperature.
+    """
+    if isinstance(task, ImageTask):
+        return images
+    found = {images.path(at).stem: at for at in range(len(images))}
+    wanted = [task.test.path(at).stem for at in range(len(task.test))]
+    if not all(stem in found for stem in wanted):
+        return images
+    return images.subset(torch.tensor([found[stem] for stem in wanted]))
 
 
 def _opened(path: Path) -> np.ndarray:
