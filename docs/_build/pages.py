@@ -25,4 +25,5 @@ def _mathml(found: re.Match[str]) -> str:
     block = found[1] == "div"
     latex = re.sub(r"\\arg\b", r"\\mathrm{arg}", unescape(found[2]).strip())
     formula = convert(latex, display="block" if block else "inline")
+    formula = re.sub(r"<mi>(log|tanh)</mi>(?!<mo[^>]*>&#x00028;)", r"\g<0><mspace width='0.167em' />", formula)
     return f'<div class="formula">{formula}</div>' if block else formula
