@@ -114,8 +114,8 @@ def test_texts_of_any_padding(tmp_path):
     same_metrics(found, ("accuracy", "ece", "nll"), rel=1e-4)
     network = session(tmp_path / "out" / "network.onnx")
     facts = {key: json.loads(text) for key, text in network.get_modelmeta().custom_metadata_map.items()}
-    rows = [facts["words"].index(word) for word in ("w3", "good")]
-    tokens = np.array([[0] * 38 + rows], dtype=np.int32)
+    numbers = [facts["words"].index(word) for word in ("w3", "good")]
+    tokens = np.array([[0] * 38 + numbers], dtype=np.int32)
     (probs,) = network.run(["probs"], {"tokens": tokens})
     assert probs.shape == (1, 2)
     assert probs.sum() == pytest.approx(1)
@@ -161,8 +161,8 @@ def test_mistakes_are_one_sentence(digits, tmp_path, capsys, monkeypatch):
     assert "was fitted to 3 classes, " in refused(digits.path, "--calibrator", file)
     save_calibrator(ConformalSets(0.5).fit(logits, target), file)
     assert "gives sets of classes, not probabilities" in refused(digits.path, "--calibrator", file)
+    shutil.copytree(digits.path, tmp_path / "second")
     with pytest.raises(InputError, match=r"holds 2 finished runs; name one of them, such as .*copy"):
-        shutil.copytree(digits.path, tmp_path / "second")
         find_run(tmp_path)
 
     load = Program.load

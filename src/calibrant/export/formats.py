@@ -4,7 +4,7 @@ import json
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,7 +87,7 @@ class Onnx(Format):
         """Translate a program and write it, weights inside."""
         with _quiet(), torch.no_grad():
             try:
-                plain = program.run_decompositions({torch.ops.aten.searchsorted.Tensor: bisected})
+                plain = program.run_decompositions(_decompositions())
                 exported = torch.onnx.export(
                     plain,
                     dynamo=True,
@@ -192,6 +192,20 @@ def bisected(
         above = ((knot <= at) if right or side == "right" else (knot < at)) & (low < high)
         low, high = torch.where(above, middle + 1, low), torch.where(above, high, middle)
     return low
+
+
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """Return what is written with other operations, since PyTorch's exporter to ONNX does not have it."""
+    aten = torch.ops.aten
+    return {aten.searchsorted.Tensor: bisected, aten.adaptive_max_pool2d.default: _largest}
+
+
+def _largest(maps: Tensor, size: list[int]) -> Any:
+    """Return the maximum of each map, as older PyTorch cannot; the places, which nothing uses, are 0."""
+    if list(size) != [1, 1]:
+        return NotImplemented
+    found = maps.amax((-2, -1), keepdim=True)
+    return found, torch.zeros_like(found, dtype=torch.int64)
 
 
 def _reason(error: BaseException) -> str:
