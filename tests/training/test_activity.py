@@ -25,27 +25,27 @@ def test_the_shares_are_in_the_table_of_the_epochs_and_training_is_what_it_was(t
     assert all(torch.equal(after[name], alike[name]) for name in after)
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"train__mix__name": "mixup", "train__mix__alpha": 1.0, "train__loss__name": "acls"}, True),
-        ({"train__loss__name": "focal"}, False),
-        (
-            {
-                "data__name": "tiny_maps",
-                "model": {"name": "tiny_dense_net"},
-                "train__loss__name": "aslp_mc",
-                "train__batch_size": 4,
-            },
-            True,
-        ),
-    ],
-)
-def test_the_shares_are_told_of_mixed_images_and_of_maps_where_the_loss_has_a_condition(
-    tmp_path, changes, told
-):
-    history = run(tiny_recipe(train__epochs=1, **changes), tmp_path).history()
-    assert history.keys() & COLUMNS == (COLUMNS if told else set())
+def test_the_shares_are_told_of_mixed_images(tmp_path):
+    mixed = {"train__mix__name": "mixup", "train__mix__alpha": 1.0, "train__loss__name": "acls"}
+    assert run(tiny_recipe(train__epochs=1, **mixed), tmp_path).history().keys() >= COLUMNS
+
+
+def test_of_binary_maps_the_images_that_have_a_level_are_active(monkeypatch):
+    monkeypatch.setattr(activity, "ROWS", 8)
+    loss = create("aslp_mc", num_samples=3)
+    loss.alpha.copy_(torch.tensor([0.2, 0.0, 0.1]))
+    looked = Activity(loss)
+    target = torch.rand(4, 1, 6, 6).round()
+    state = torch.get_rng_state()
+    looked.note(torch.zeros(4, 1, 6, 6), target, torch.tensor([0, 1, 1, 2]))
+    assert float(looked.shares()["active_samples"]) == 0.5
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_of_a_loss_without_a_condition_there_is_nothing_to_tell():
+    looked = Activity(create("focal"))
+    looked.note(torch.zeros(2, 3), torch.tensor([0, 1]))
+    assert looked.shares() == {}
 
 
 def test_of_large_maps_and_long_epochs_some_are_looked_at_and_ignored_pixels_count_nowhere(monkeypatch):

@@ -112,13 +112,11 @@ def _made(text: str, classes: int, counts: Sequence[int]) -> Loss:
     """Return the loss that an argument describes."""
     try:
         tree = parse_loss(text)
-        return create(
-            tree["name"],
-            num_classes=classes,
-            class_counts=list(counts),
-            num_samples=BATCH,
-            **tree.get("args", {}),
-        )
+        options = tree.get("args", {})
+        if options.get("num_classes", classes) != classes:
+            raise InputError(f"{text!r} is for other than {classes} classes: say how many with --classes.")
+        facts = {"num_classes": classes, "class_counts": list(counts), "num_samples": BATCH}
+        return create(tree["name"], **facts | options)
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError, yaml.YAMLError) as error:
@@ -234,23 +232,17 @@ def _told_of_runs(courses: Mapping[str, Sequence[ActivityCourse]]) -> _Told:
         lede = f"{course.run.path}, {epochs} epochs"
         return _Told(f"Where {name} was active", lede, ("epoch", "samples", "classes"), rows, caption)
     lines = [
-        (
-            str(course.run.path),
-            name,
-            *(_percent(share) for share in _ends(course.samples) + _ends(course.classes)),
-        )
+        (str(course.run.path), name, str(len(course.samples)), _course(course.samples), _course(course.classes))
         for name, course in every
     ]
-    heads = ("run", "method", *(f"{what}: {when}" for what in ("samples", "classes") for when in _ENDS))
+    heads = ("run", "method", "epochs", "samples: first to last, most", "classes: first to last, most")
     return _Told("Where the regularisers were active", f"{len(every)} runs", heads, lines, caption)
 
 
-_ENDS = ("first epoch", "most", "last epoch")
-
-
-def _ends(shares: Sequence[float]) -> list[float]:
+def _course(shares: Sequence[float]) -> str:
     known = [share for share in shares if not math.isnan(share)]
-    return [known[0], max(known), known[-1]]
+    first, last, most = (_percent(share) for share in (known[0], known[-1], max(known)))
+    return f"{first.removesuffix(' %')} to {last}, {most}"
 
 
 def _percent(share: float) -> str:

@@ -73,8 +73,7 @@ def smoothing_figure(explained: Sequence[Explanation], look: Mapping[str, Look],
         axes.set_xlabel("logit of the predicted class")
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     grid[0, 1].tick_params(labelbottom=True)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("implied target − label")
+    figure.supylabel("implied target − label", fontsize=9, color=INK)
     _legend(grid[0, 2], explained, look)
     return Drawing(figure, title, " ".join(f"{each.name}: {each.verdict.effect}." for each in explained))
 
@@ -95,8 +94,7 @@ def _scale(axes: Axes, changes: Sequence[Array]) -> None:
     ticks = [0.0]
     ticks += [value for value in decades if value <= 1.5 * highest]
     ticks += [-value for value in decades if -value >= 1.5 * lowest]
-    words: dict[str, Any] = {"fontsize": 7, "color": MUTED, "ha": "right", "va": "bottom"}
-    axes.text(1, 1.02, f"logarithmic beyond ±{line:g}", transform=axes.transAxes, **words)
+    axes.set_ylabel(f"logarithmic beyond ±{line:g}", fontsize=7, color=MUTED)
     axes.yaxis.set_major_locator(FixedLocator(sorted(ticks)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))

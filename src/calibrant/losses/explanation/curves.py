@@ -97,7 +97,7 @@ def smoothing_curve(
         points: P, how many logits.
 
     Raises:
-        InputError: fewer than 3 classes, or a range that is not above 0.
+        InputError: fewer than 3 classes, a range that is not above 0, or no finite gradient in it.
 
     Example:
         >>> from calibrant.losses import MarginLoss
@@ -128,6 +128,11 @@ def smoothing_curve(
                 changes[f"{case}_other"] = moved[:, 1]
         logits, target = _batch(loss, num_classes)
         batch = _change(loss, logits, target, torch.arange(len(logits)))
+    if not all(change.isfinite().all() for change in (batch, *changes.values())):
+        raise InputError(
+            f"{type(loss).__name__} has no finite gradient for logits up to {upto:g}: check its options, or "
+            "end the range earlier."
+        )
     sure = (logits.abs().sigmoid() if loss.binary else logits.softmax(1).amax(1)).flatten()
     classes = 2 if loss.binary else num_classes
     return SmoothingCurve(z, changes, batch.abs().amax(1).flatten(), sure, target.flatten(), classes)
@@ -138,6 +143,7 @@ def _settled(loss: Loss, num_classes: int) -> Loss:
     # A source of draws cannot be copied, and is not needed.
     kept = getattr(loss, "generator", None)
     loss = copy.deepcopy(loss, {} if kept is None else {id(kept): kept})
+    loss.ignored = ()
     if isinstance(loss, ScBCE):
         loss.mode = "expected"
     elif isinstance(loss, BinaryMMCE):
