@@ -49,7 +49,9 @@ def test_a_mistake_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, argum
     assert said in err
 
 
-@pytest.mark.parametrize("command", ["run", "compare", "evaluate", "calibrate", "apply", "report", "list"])
+@pytest.mark.parametrize(
+    "command", ["run", "compare", "evaluate", "calibrate", "apply", "corrupt", "report", "list"]
+)
 def test_help_ends_with_an_example(capsys, command):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -73,7 +75,8 @@ def test_without_a_command_the_help_is_shown(capsys):
         ("metrics", ["ece", "aece"]),
         ("recipes", list_recipes()),
         ("data", ["digits", "cifar10", "cifar100"]),
-        ("models", ["digits_cnn", "resnet32", "resnet50_cifar", "timm:NAME"]),
+        ("models", ["digits_cnn", "resnet32", "resnet50_cifar", "timm:NAME", "hf:FOLDER"]),
+        ("corruptions", ["gaussian_noise", "elastic_transform", "spatter"]),
     ],
 )
 def test_a_list_is_one_line_for_each_name(capsys, kind, names):

@@ -1,5 +1,6 @@
 """Every shipped recipe: it resolves, builds, and takes two steps on data of its layout."""
 
+import re
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from calibrant.data.image_set import ImageSet, ImageTask
 from calibrant.losses import list_losses
 from calibrant.training.module import TrainingModule
 from calibrant.training.recipe import TrainerConfig
-from calibrant.training.recipe_files import list_recipes, load_recipe, summary
+from calibrant.training.recipe_files import list_recipes, load_recipe, shipped, summary
 from calibrant.training.schedules import rate_factor
 from calibrant.training.stage import count_steps, loading, quiet
 from calibrant.training.stages import build, build_second
@@ -179,6 +180,11 @@ def test_a_recipe_names_losses_that_exist_and_says_what_it_is(name):
     assert len(line) > 20
     if name != "digits":
         assert "published" in line
+    if name not in ("digits", "image_folder", "r52"):
+        # Where its figures, or its loss, come from.
+        lines = (shipped() / f"{name}.yaml").read_text().splitlines()
+        source = " ".join(said for said in lines[1:] if said.startswith("#"))
+        assert re.search(r"(CVPR|ICCV|ECCV|ICLR|NeurIPS|AAAI|IPMI|MICCAI)\D{0,12}20\d\d", source)
 
 
 @pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith(("cifar10/", "cifar100/"))])
