@@ -1,7 +1,7 @@
 """Networks that answer for every pixel: trained as others, judged image by image in the sizes of the files."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -117,18 +117,26 @@ def judge_maps(
         name: {stage: in_json(part.estimates(intervals=name != "val")) for stage, part in parts.items()}
         for name, parts in scores.items()
     }
-    # Of the samples of other runs, predictions tell: of maps there are too many.
-    told = {name: parts for name, parts in scores.items() if name != "val"}
     return {
         "metrics": found,
         "posthoc": fitted,
         "class_names": data.class_names,
+        **as_written({name: parts for name, parts in scores.items() if name != "val"}),
+    }
+
+
+def as_written(scores: Mapping[str, Mapping[str, OverImages]]) -> dict[str, Any]:
+    """Return what a page shows of scores, by set and stage, besides the metrics: the bins, and the classes.
+
+    Of other runs the predictions tell these; of maps there are too many.
+    """
+    return {
         "reliability": {
-            name: {stage: _in_lists(part) for stage, part in parts.items()} for name, parts in told.items()
+            name: {stage: _in_lists(part) for stage, part in parts.items()} for name, parts in scores.items()
         },
         "classes": {
             name: {stage: ClassFacts.of(part.pooled).as_json() for stage, part in parts.items()}
-            for name, parts in told.items()
+            for name, parts in scores.items()
         },
     }
 

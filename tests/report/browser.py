@@ -1,0 +1,112 @@
+"""A real browser without a window, and what its tests ask of a page."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--window-size=1300,900",
+)
+#: Roles whose elements a screen reader names.
+NAMED = {"button", "link", "tab", "tabpanel", "tablist", "table", "image", "region", "navigation"}
+
+
+@contextmanager
+def opened_browser() -> Iterator[Any]:
+    """Start Chromium; skips where there is none."""
+    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = shutil.which("chromedriver")
+    if browser is None or driver is None:
+        pytest.skip(f"no {'browser (chromium or google-chrome)' if driver else 'chromedriver'} is installed")
+    options = selenium.ChromeOptions()
+    options.binary_location = browser
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        for flag in (*FLAGS, f"--user-data-dir={folder}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        started = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+        try:
+            yield started
+        finally:
+            started.quit()
+
+
+class Window:
+    """A page in the browser, opened anew as a file."""
+
+    def __init__(self, driver: Any, path: Path, *, dark: bool = False, width: int = 1300) -> None:
+        self.driver = driver
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": scheme})
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for kind in ("browser", "performance"):
+            driver.get_log(kind)
+        # Only a new document is read again where the address is the same.
+        driver.get("about:blank")
+        driver.get(path.as_uri())
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Return what a script returns."""
+        return self.driver.execute_script(f"return {script}", *arguments)
+
+    def click(self, selector: str) -> None:
+        """Click as a mouse does."""
+        element = self.driver.find_element("css selector", selector)
+        self.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+        element.click()
+
+    def press(self, selector: str, key: str) -> None:
+        """Press a key in an element that has the focus."""
+        element = self.driver.find_element("css selector", selector)
+        self.run("arguments[0].focus()", element)
+        self.driver.switch_to.active_element.send_keys(key)
+
+    def print_media(self) -> None:
+        """Show the page as it would be printed."""
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+
+    def column(self, table: str, column: int) -> list[str]:
+        """Return what the rows of a table say in a column, in their order."""
+        rows = f"[...document.getElementById('{table}').tBodies[0].rows]"
+        said: list[str] = self.run(f"{rows}.map((row) => row.cells[{column}].dataset.value)")
+        return said
+
+    def shown(self, selector: str) -> list[str]:
+        """Return the ids of the elements that can be seen."""
+        found = f"[...document.querySelectorAll('{selector}')]"
+        ids: list[str] = self.run(f"{found}.filter((e) => e.offsetHeight > 0).map((e) => e.id)")
+        return ids
+
+    def complaints(self) -> list[str]:
+        """Return what the console says."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self) -> list[str]:
+        """Return the addresses that were asked for, those of inlined pictures aside."""
+        messages = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
+        urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        return [url for url in urls if not url.startswith("data:")]
+
+    def unnamed(self) -> list[str]:
+        """Return the roles of elements that should have an accessible name and have none."""
+        nodes = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        seen = [node for node in nodes if not node["ignored"] and node.get("role", {}).get("value") in NAMED]
+        assert len(seen) > 20
+        return [node["role"]["value"] for node in seen if not node.get("name", {}).get("value", "").strip()]
