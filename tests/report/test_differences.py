@@ -79,10 +79,11 @@ def test_the_figure_has_a_diamond_at_the_leader_and_a_filled_mark_at_what_is_wor
     drawing = differences.draw(comparison, looks(["fair", "sure"]))
     assert drawing is not None
     trained, after = drawing.figure.axes
-    marks = {line.get_marker(): line for line in trained.lines}
-    assert list(marks["D"].get_xdata()) == [0]
-    assert marks["o"].get_markerfacecolor() == marks["o"].get_color()
-    hollow = next(line for line in after.lines if line.get_marker() == "o")
-    assert hollow.get_markerfacecolor() != hollow.get_color()
+    for axes, stage in ((trained, "none"), (after, "temperature")):
+        (found,) = [c.against for row in comparison.table.rows if (c := row.cells["ece"][stage]).against]
+        marks = {line.get_marker(): line for line in axes.lines}
+        assert list(marks["D"].get_xdata()) == [0]
+        assert list(marks["o"].get_xdata()) == [100 * found.difference]
+        assert (marks["o"].get_markerfacecolor() == marks["o"].get_color()) == found.worse
     assert "sure as trained: +" in drawing.description
-    assert drawing.description.count("worse") == 1
+    assert ", worse." in drawing.description

@@ -14,7 +14,7 @@ from calibrant.training.gap_maps import GapMaps
 from calibrant.training.judging import in_json
 from calibrant.training.maps import as_written
 from calibrant.training.run_folder import RunFolder
-from tests.report.conftest import MakeRun
+from tests.report.conftest import MakeRun, writer
 from tests.report.test_page import Page
 
 SETS = {"test": 1.0, "far <away>": 3.0}
@@ -53,8 +53,9 @@ def dense(make_run: MakeRun, method: str, sharpness: float) -> RunFolder:
     return run
 
 
-@pytest.fixture
-def runs(make_run: MakeRun) -> list[RunFolder]:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[RunFolder]:
+    make_run = writer(tmp_path_factory.mktemp("maps"))
     return [dense(make_run, "bce", 1.0), dense(make_run, "sure", 3.0)]
 
 
