@@ -78,6 +78,7 @@ def test_a_cell_is_what_its_images_give(runs):
 def test_the_command_writes_table_and_figure(runs, tmp_path, capsys):
     names = ["shot_noise", "fog"]
     given = ["--corruptions", *names, "--severities", "1", "3", "5", "--images", "40", "--out", str(tmp_path)]
+    given += ["--data.workers", "1"]
     assert main(["corrupt", str(runs), *given]) == 0
     said = capsys.readouterr().out
     assert "Mean over shot_noise, fog; severity 0 is clean:" in said

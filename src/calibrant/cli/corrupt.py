@@ -21,7 +21,7 @@ def execute(options: dict[str, Any]) -> None:
     plan = CorruptionPlan(
         names=options.get("corruptions"),
         folder=None if folder is None else Path(folder),
-        root=(options.get("data") or {}).get("root"),
+        data=options.get("data") or {},
         **chosen,
     )
     console = Console()

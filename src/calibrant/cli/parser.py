@@ -285,6 +285,7 @@ def _corrupt() -> ArgumentParser:
     parser.add_argument("--images", type=int, help="how many test images, drawn by the seed; all by default")
     parser.add_argument("--seed", type=int, help="seed of what is drawn; 0 by default")
     parser.add_argument("--data.root", type=str, help="folder of the data sets, where they moved")
+    parser.add_argument("--data.workers", type=int, help="processes that read and corrupt images")
     parser.add_argument("--out", type=str, default="corruption", help="folder of the table and the figure")
     return parser
 

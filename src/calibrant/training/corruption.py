@@ -1,8 +1,8 @@
 """A finished run on corrupted test images: accuracy, ECE and NLL by corruption and severity."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class CorruptionPlan:
         folder: of a published set; None to make the images.
         images: how many test images; None for all.
         seed: of what is drawn.
-        root: where the data lie; None for where the run found them.
+        data: where the data lie, "root", and how many processes read them, "workers", where not as the run did.
 
     Raises:
         InputError: a severity that there is not.
@@ -58,7 +58,7 @@ class CorruptionPlan:
     folder: Path | None = None
     images: int | None = None
     seed: int = 0
-    root: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for severity in self.severities:
@@ -126,7 +126,7 @@ def judge_corruptions(
         InputError: no finished run of an image classifier, or images that are not there.
     """
     run.result()
-    recipe = load_recipe(str(run.recipe_path), {} if plan.root is None else {"data": {"root": plan.root}})
+    recipe = load_recipe(str(run.recipe_path), {"data": plan.data} if plan.data else {})
     result = CorruptionResult(plan.place(run))
     data = read_data(recipe)
     if not isinstance(data, ImageData | FileImageData):
