@@ -1,6 +1,5 @@
 """Calibration and overlap of label maps together, with confidence intervals over the images."""
 
-import torch
 from torch import Tensor
 
 from calibrant.metrics.over_images import PARTS, OverImages
@@ -32,6 +31,7 @@ class LabelScores(OverImages):
         n_bins: number of equal-width bins over [0, 1].
 
     Example:
+        >>> import torch
         >>> scores = LabelScores(2, background=True)
         >>> logits = torch.tensor([[[2.0, 0.0, 0.0]], [[0.0, 0.0, 3.0]]])
         >>> scores.add(logits, torch.tensor([[0, 255, 1]]))
@@ -73,21 +73,18 @@ class LabelScores(OverImages):
             own = {_FOREGROUND + name: found[name] for name in ("total", "top_confidence", "top_correct")}
         self._note(rows, own)
 
-    def _special(self, images: Sums, weights: Tensor) -> dict[str, float]:
-        areas = (
-            torch.tensordot(weights, images[name], 1)
-            for name in ("label_correct", "predicted_count", "label_count")
-        )
+    def _special(self, images: Sums, weights: Tensor) -> dict[str, Tensor]:
+        areas = (weights @ images[name] for name in ("label_correct", "predicted_count", "label_count"))
         right, predicted, labelled = areas
-        found = {"miou": float(scores_of_areas(right, predicted, labelled, include_background=True).miou)}
+        found = {"miou": scores_of_areas(right, predicted, labelled, include_background=True).miou}
         total, gap = _gaps(images, "")
         counted = weights * (total > 0)
-        found["ece_image"] = float((counted * gap / total.clamp(min=1)).sum() / counted.sum())
+        found["ece_image"] = counted @ (gap / total.clamp(min=1)) / counted.sum(1)
         if self.background:
             overlap = scores_of_areas(right, predicted, labelled, include_background=False)
             total, gap = _gaps(images, _FOREGROUND)
-            found["miou_foreground"] = float(overlap.miou)
-            found["ece_foreground"] = float((weights * gap).sum() / (weights * total).sum())
+            found["miou_foreground"] = overlap.miou
+            found["ece_foreground"] = weights @ gap / (weights @ total)
         return found
 
 

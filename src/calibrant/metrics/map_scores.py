@@ -5,7 +5,7 @@ from torch import Tensor
 
 from calibrant.metrics.over_images import OverImages, weighted
 from calibrant.metrics.rows import checked
-from calibrant.metrics.saliency import SaliencyScores, SaliencyState
+from calibrant.metrics.saliency import SaliencyState, scores_of_sums
 from calibrant.metrics.state import Sums
 
 #: Published for dense binary maps; of the bins over [0, 1] the upper half is ever filled.
@@ -53,7 +53,6 @@ class MapScores(OverImages):
         own = {_SHAPE + name: value for name, value in shape.sums.items()}
         self._note(checked(values, target, inputs="probs"), own)
 
-    def _special(self, images: Sums, weights: Tensor) -> dict[str, float]:
+    def _special(self, images: Sums, weights: Tensor) -> dict[str, Tensor]:
         shapes = {name.removeprefix(_SHAPE): v for name, v in images.items() if name.startswith(_SHAPE)}
-        scores = SaliencyState("standard", weighted(shapes, weights)).scores()
-        return dict(zip(SaliencyScores._fields, map(float, scores), strict=True))
+        return scores_of_sums(weighted(shapes, weights), "standard")._asdict()

@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Generator, Tensor
 
-from calibrant.metrics.definitions import DEFINITIONS
+from calibrant.metrics import views
+from calibrant.metrics.binning import bin_edges
 from calibrant.metrics.evaluation import Estimate, Reliability, evaluate_state
 from calibrant.metrics.rows import Rows
 from calibrant.metrics.state import State, Sums
@@ -19,7 +20,7 @@ from calibrant.metrics.state import State, Sums
 PARTS = frozenset({"top", "class", "labels", "hits", "nll", "brier"})
 #: And over all images together, where quantiles of the confidence are wanted too.
 _POOLED = frozenset({"class_squares", "samples"})
-_BINNED = ("ece", "oe", "ue", "mce", "rmsce", "classwise_ece", "nll", "brier")
+_OF_BINS = ("ece", "oe", "ue", "mce", "rmsce")
 RESAMPLES = 400
 
 
@@ -48,12 +49,12 @@ class OverImages(ABC):
         self._images.append({name: value.cpu() for name, value in (sums | own).items()})
 
     @abstractmethod
-    def _special(self, images: Sums, weights: Tensor) -> dict[str, float]:
-        """Return the metrics of the subclass.
+    def _special(self, images: Sums, weights: Tensor) -> dict[str, Tensor]:
+        """Return the metrics of the subclass, (R,) each.
 
         Args:
-            images: what is kept of each image, stacked along the first axis.
-            weights: (N,) how many times each image counts.
+            images: what is kept of each of N images, stacked along the first axis.
+            weights: (R, N) how many times each image counts.
         """
 
     def estimates(self, *, intervals: bool = True, level: float = 0.95, seed: int = 0) -> dict[str, Estimate]:
@@ -70,11 +71,14 @@ class OverImages(ABC):
         # Refuses where there is no image.
         found = {name: e.value for name, e in evaluate_state(self._pooled, intervals=False).items()}
         images = {name: torch.stack([part[name] for part in self._images]).double() for name in self._images[0]}
-        found |= self._measured(images, torch.ones(len(self), dtype=torch.float64))
+        once = self._measured(images, torch.ones(1, len(self), dtype=torch.float64))
+        found |= {name: float(value) for name, value in once.items()}
         if not intervals:
             return {name: Estimate(value, math.nan, math.nan) for name, value in found.items()}
-        drawn = [self._measured(images, row) for row in self._drawn(seed)]
-        return {name: Estimate(value, *_interval(name, drawn, level)) for name, value in found.items()}
+        drawn = self._measured(images, self._drawn(seed))
+        unknown = torch.full((RESAMPLES,), math.nan, dtype=torch.float64)
+        ends = {name: drawn.get(name, unknown).nanquantile(_ends(level)).tolist() for name in found}
+        return {name: Estimate(value, *ends[name]) for name, value in found.items()}
 
     def _drawn(self, seed: int) -> Tensor:
         """Return (RESAMPLES, N) how often each image comes when as many are drawn again."""
@@ -123,29 +127,31 @@ class OverImages(ABC):
         )
         return Reliability(edges, counted, confidence, accuracy, low, high)
 
-    def _measured(self, images: Sums, weights: Tensor) -> dict[str, float]:
-        kept = {name: images[name] for name in self._pooled.sums if name in images}
-        state = State.over(self._pooled.spec, weighted(kept, weights), {})
-        if not state.sums["total"]:
-            # All that was drawn again is ignored.
-            return {}
-        found = {"accuracy": float(state.sums["top_correct"].sum() / state.sums["total"])}
-        found |= {name: float(DEFINITIONS[name].view(state)) for name in _BINNED}  # type: ignore[arg-type]
-        return found | self._special(images, weights)
+    def _measured(self, images: Sums, weights: Tensor) -> dict[str, Tensor]:
+        """Return the metrics, (R,) each, for each of R ways (R, N) in which the images count."""
+        sums = weighted({name: images[name] for name in self._pooled.sums if name in images}, weights)
+        total = sums["total"]
+        top = self._bins("top", sums)
+        found = {name: getattr(views, name)(top) for name in _OF_BINS}
+        found |= {name: sums[f"{name}_sum"] / total for name in ("nll", "brier")}
+        found["classwise_ece"] = views.ece(self._bins("class", sums)).mean(-1)
+        found["accuracy"] = sums["top_correct"].sum(-1) / total
+        found |= self._special(images, weights)
+        # Of images that are ignored altogether nothing is known.
+        return {name: value.where(total > 0, math.nan) for name, value in found.items()}
+
+    def _bins(self, part: str, sums: Sums) -> views.Bins:
+        """Return the bins of R sums, (R, B) or (R, C, B), of shares in place of counts."""
+        total = sums["total"].view(-1, *[1] * (sums[f"{part}_count"].dim() - 1))
+        names = ("count", "confidence", "correct")
+        count, confidence, correct = (sums[f"{part}_{name}"] / total for name in names)
+        edges = bin_edges(self.n_bins, self._pooled.spec.rule)
+        return views.Bins(count, confidence, correct, None, 1, edges)
 
 
 def weighted(sums: Sums, weights: Tensor) -> Sums:
-    """Return the sums over images that count several times, or not at all."""
+    """Return the sums (R, *) over N images that count as weights (R, N) say, several times or not at all."""
     return {name: torch.tensordot(weights, values, 1) for name, values in sums.items()}
-
-
-def _interval(name: str, drawn: list[dict[str, float]], level: float) -> tuple[float, float]:
-    values = torch.tensor([found.get(name, math.nan) for found in drawn], dtype=torch.float64)
-    values = values[~values.isnan()]
-    if not len(values):
-        return math.nan, math.nan
-    low, high = values.quantile(_ends(level))
-    return float(low), float(high)
 
 
 def _ends(level: float) -> Tensor:

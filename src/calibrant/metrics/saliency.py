@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from calibrant.errors import InputError
-from calibrant.metrics.saliency_image import CURVES, OF_OBJECTS, RULES, Protocol, measure
+from calibrant.metrics.saliency_image import CURVES, OF_OBJECTS, RULES, Protocol, Rules, measure
 
 
 class SaliencyScores(NamedTuple):
@@ -89,7 +90,7 @@ class SaliencyState:
 
     def curves(self) -> dict[str, Tensor]:
         """Return the mean curves over the rising thresholds: precision, recall, false_alarms, f and e."""
-        return {name: self._mean(name) for name in CURVES}
+        return {name: _mean(self.sums, name, self.rules) for name in CURVES}
 
     def scores(self) -> SaliencyScores:
         """Return the measures of all images.
@@ -102,24 +103,30 @@ class SaliencyState:
         """
         if self.sums["images"] == 0:
             raise InputError("There are no images to score: update the metric first.")
-        curves = self.curves()
-        whole = self.rules.careful
-        return SaliencyScores(
-            mae=self._mean("mae"),
-            max_f=curves["f"].max(),
-            mean_f=curves["f"].mean(),
-            adaptive_f=self._mean("adaptive_f"),
-            max_e=curves["e"].max(),
-            mean_e=curves["e"].mean(),
-            adaptive_e=self._mean("adaptive_e"),
-            s=self._mean("s"),
-            average_precision=average_precision(curves["precision"], curves["recall"]),
-            auc=area_below(curves["recall"], curves["false_alarms"], whole=whole),
-        )
+        return scores_of_sums(self.sums, self.protocol)
 
-    def _mean(self, name: str) -> Tensor:
-        over = "objects" if self.rules.careful and name in OF_OBJECTS else "images"
-        return self.sums[name] / self.sums[over]
+
+def scores_of_sums(sums: dict[str, Tensor], protocol: Protocol) -> SaliencyScores:
+    """Return the measures from the sums of a `SaliencyState`, or of several in front, as (*,) and (*, K)."""
+    rules = RULES[protocol]
+    mean = {name: _mean(sums, name, rules) for name in sums}
+    return SaliencyScores(
+        mae=mean["mae"],
+        max_f=mean["f"].amax(-1),
+        mean_f=mean["f"].mean(-1),
+        adaptive_f=mean["adaptive_f"],
+        max_e=mean["e"].amax(-1),
+        mean_e=mean["e"].mean(-1),
+        adaptive_e=mean["adaptive_e"],
+        s=mean["s"],
+        average_precision=average_precision(mean["precision"], mean["recall"]),
+        auc=area_below(mean["recall"], mean["false_alarms"], whole=rules.careful),
+    )
+
+
+def _mean(sums: dict[str, Tensor], name: str, rules: Rules) -> Tensor:
+    total = sums["objects" if rules.careful and name in OF_OBJECTS else "images"]
+    return sums[name] / (total.unsqueeze(-1) if name in CURVES else total)
 
 
 def saliency_scores(
@@ -163,21 +170,20 @@ def saliency_scores(
 
 
 def average_precision(precision: Tensor, recall: Tensor) -> Tensor:
-    """Return the area below a curve of precision over recall, made monotone from the right, (K,) each.
+    """Return the area below a curve of precision over recall, made monotone from the right, (*, K) each.
 
     Example:
         >>> average_precision(torch.tensor([0.5, 1.0]), torch.tensor([1.0, 0.5]))
         tensor(0.7500)
     """
     order = recall.argsort(stable=True)
-    r = torch.cat([recall.new_zeros(1), recall[order], recall.new_ones(1)])
-    p = torch.cat([precision.new_zeros(1), precision[order], precision.new_zeros(1)])
-    p = p.flip(0).cummax(0).values.flip(0)
-    return ((r[1:] - r[:-1]) * p[1:]).sum()
+    r = pad(pad(recall.gather(-1, order), (1, 0)), (0, 1), value=1.0)
+    p = pad(precision.gather(-1, order), (1, 1)).flip(-1).cummax(-1).values.flip(-1)
+    return (r.diff() * p[..., 1:]).sum(-1)
 
 
 def area_below(hits: Tensor, false_alarms: Tensor, *, whole: bool = True) -> Tensor:
-    """Return the area below a curve of hits over false alarms, (K,) each.
+    """Return the area below a curve of hits over false alarms, (*, K) each.
 
     Args:
         hits: share of the object that is found.
@@ -189,7 +195,7 @@ def area_below(hits: Tensor, false_alarms: Tensor, *, whole: bool = True) -> Ten
         tensor(0.8750)
     """
     if whole:
-        hits, false_alarms = (torch.cat([x.new_zeros(1), x, x.new_ones(1)]) for x in (hits, false_alarms))
+        hits, false_alarms = (pad(pad(x, (1, 0)), (0, 1), value=1.0) for x in (hits, false_alarms))
     order = hits.argsort(stable=True)
-    order = order[false_alarms[order].argsort(stable=True)]
-    return torch.trapezoid(hits[order], false_alarms[order])
+    order = order.gather(-1, false_alarms.gather(-1, order).argsort(stable=True))
+    return torch.trapezoid(hits.gather(-1, order), false_alarms.gather(-1, order))

@@ -38,7 +38,7 @@ def scores_of_areas(
     include_background: bool,
     missing: Missing = "skip",
 ) -> SegmentationScores:
-    """Return the scores from the pixels of each class, (C,) each: right, predicted and labelled.
+    """Return the scores from the pixels of each class, (*, C) each: right, predicted and labelled.
 
     Args:
         intersection: pixels that are predicted and labelled as the class.
@@ -55,13 +55,13 @@ def scores_of_areas(
         ratio = numerator.double() / denominator
         if missing == "zero":
             ratio = ratio.nan_to_num(nan=0.0)
-        return (ratio if include_background else ratio[1:]).nanmean()
+        return (ratio if include_background else ratio[..., 1:]).nanmean(-1)
 
     return SegmentationScores(
         miou=mean(intersection, union),
         dice=mean(2 * intersection, predicted + labelled),
         accuracy=mean(intersection, labelled),
-        pixel_accuracy=intersection.sum().double() / labelled.sum(),
+        pixel_accuracy=intersection.sum(-1).double() / labelled.sum(-1),
         class_iou=intersection.double() / union,
     )
 
