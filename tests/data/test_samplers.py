@@ -27,7 +27,7 @@ def long_tail() -> torch.Tensor:
     return torch.tensor([0] * 40 + [2] * 12 + [5] * 3)[torch.randperm(55, generator=torch.Generator())]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     counts=st.lists(st.integers(1, 12), min_size=1, max_size=6),
     per_class=st.integers(1, 5),
@@ -43,7 +43,7 @@ def test_classes_come_equally_often_up_to_one_group(counts, per_class, num_sampl
     assert int(often.max() - often.min()) <= per_class
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_every_sample_of_a_class_comes_before_one_repeats_across_epochs(counts, seed):
     targets = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
@@ -135,7 +135,7 @@ def test_length_of_a_balanced_epoch_is_that_of_the_spec():
     assert balanced_length(256, 128) == 256
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     count=st.integers(1, 60),
     batch_size=st.integers(1, 12),

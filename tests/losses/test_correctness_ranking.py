@@ -37,7 +37,7 @@ def slow(loss, logits, target, index, kept):
     return sum(rows) / len(rows) + float(cross_entropy(logits[kept], target[kept]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     counts=st.lists(st.integers(0, 4), min_size=6, max_size=6),
     ignored=st.sets(st.integers(0, 5), max_size=5),

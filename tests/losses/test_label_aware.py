@@ -86,7 +86,7 @@ def test_no_smoothing_of_the_tail_is_cross_entropy_there():
 
 
 @pytest.mark.parametrize("form", ["code", "paper"])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), lam=st.floats(0, 1))
 def test_linear_in_the_target(form, seed, lam):
     """The soft target of a mixed pair gives what the pair gives."""

@@ -19,7 +19,7 @@ def _batch(images=4):
     return logits, torch.randint(0, 2, (images, 1, 3, 4)).double()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(alpha=st.floats(0, 0.49), strength=st.floats(0.05, 2), seed=st.integers(0, 10**6))
 def test_expectation_is_that_of_both_branches(alpha, strength, seed):
     torch.manual_seed(seed)

@@ -52,7 +52,7 @@ def test_a_share_a_sample_equals_a_slow_loop(rows, reduction):
     assert loss.reduction == reduction
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(lam=st.floats(0, 1), weighted=st.booleans())
 def test_equal_shares_of_the_samples_are_one_share_of_the_batch(lam, weighted):
     logits, a, b = _batch()

@@ -21,7 +21,7 @@ def pairs(left, right, bandwidth):
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     positions=st.lists(st.integers(0, 8).map(lambda k: k / 8), min_size=0, max_size=12),
     bandwidth=st.sampled_from([0.001, 0.02, 0.4, 50.0]),

@@ -76,7 +76,7 @@ def test_noise_is_the_truncated_normal():
     assert float(draws.var()) == pytest.approx(1 - 2 * 0.25 * density / inside, rel=0.02)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(strength=st.floats(0.01, 2), seed=st.integers(0, 10**6))
 def test_always_drawing_is_smoothing(strength, seed):
     torch.manual_seed(seed)

@@ -59,7 +59,7 @@ def test_gradcheck(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(list_losses()) - SEE_A_SHIFT - BINARY))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**31), shift=st.floats(-30, 30))
 def test_a_common_shift_changes_nothing(name, seed, shift):
     torch.manual_seed(seed)
@@ -78,7 +78,7 @@ def test_a_common_shift_is_seen_where_we_say_so(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(list_losses()) - KNOW_THE_CLASSES - BINARY))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**31))
 def test_the_names_of_the_classes_do_not_matter(name, seed):
     torch.manual_seed(seed)

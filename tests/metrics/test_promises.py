@@ -233,7 +233,7 @@ def test_8_a_fitted_temperature_is_positive():
         assert found.converged_
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), cuts=st.lists(st.integers(0, 120), max_size=5))
 def test_9_batches_order_and_processes_change_nothing(seed, cuts):
     probs, target = sample(120, classes=4, seed=seed)

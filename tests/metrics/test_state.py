@@ -31,7 +31,7 @@ def slow_bins(confidence, correct, n_bins):
     return [torch.tensor(x) for x in zip(*sums, strict=True)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), n_bins=st.integers(1, 30), classes=st.integers(2, 6))
 def test_top_label_bins_equal_a_slow_loop(seed, n_bins, classes):
     probs, target = sample(60, classes, seed, torch.float32)
@@ -44,7 +44,7 @@ def test_top_label_bins_equal_a_slow_loop(seed, n_bins, classes):
     assert torch.allclose(bins.confidence.float(), confidence, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     n_bins=st.integers(1, 30),
