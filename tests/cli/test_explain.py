@@ -114,6 +114,15 @@ def test_a_run_is_told_epoch_by_epoch_and_several_by_their_ends(capsys, tmp_path
     assert json.loads(out)["runs"][0]["active_samples"] == [0.0, 0.5, 0.25]
 
 
+def test_the_help_ends_with_an_example(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith("usage: calibrant explain [LOSS … | RUN …]")
+    assert out.rstrip().endswith("calibrant explain ls mbls:margin=6 acls --out losses.html")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -130,6 +139,7 @@ def test_a_run_is_told_epoch_by_epoch_and_several_by_their_ends(capsys, tmp_path
         (["ls", "old"], "'old' is a folder of runs and 'ls' a loss: explain one kind at a time."),
         (["old", "--classes", "4"], "--classes is for losses"),
         (["ls", "--out", "ls.txt"], "written as .html, .svg, .png, .pdf, not as 'ls.txt'"),
+        (["all", "--out", "all.png"], "A figure shows up to 12 losses"),
         (["ls", "--classes", "2"], "need 3 classes or more, not 2"),
         (["ls", "--classes", "3", "--class-counts", "1", "2"], "lists 2 classes, and --classes says 3"),
         (["ls", "--upto", "0"], "above 0"),

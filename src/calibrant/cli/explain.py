@@ -30,6 +30,8 @@ FAMILIAR = ("ce", "ls", "focal", "mbls", "acls", "cals", "mdca", "cpc")
 #: Width of what is printed where there is no terminal.
 _WIDTH = 120
 _HEADS = ("loss", "implied target", "conditional", "adaptive", "does to the target of the predicted class")
+#: Losses in each figure of a page that has several.
+_A_FIGURE = 8
 #: Epochs of a run that are printed, at most about so many.
 _LINES = 20
 
@@ -82,7 +84,7 @@ def _is_run(text: str) -> bool:
 def _explain_losses(named: Sequence[str], options: dict[str, Any], out: Path | None) -> None:
     if out is not None:
         from calibrant.report.explanation import write_explanation
-        from calibrant.report.smoothing import CAPTION, smoothing_figure
+        from calibrant.report.smoothing import CAPTION, MOST, smoothing_figure
         from calibrant.report.style import looks
     counts = options.get("class_counts")
     classes = options.get("classes", len(counts) if counts else 10)
@@ -93,14 +95,19 @@ def _explain_losses(named: Sequence[str], options: dict[str, Any], out: Path | N
     counts = counts or [round(1000 * 0.01 ** (k / (classes - 1))) for k in range(classes)]
     texts = [name for text in named for name in (list_losses() if text == "all" else [text])]
     losses = {text: _made(text, classes, counts) for text in dict.fromkeys(texts)}
+    if out is not None and out.suffix != ".html" and len(losses) > MOST:
+        raise InputError(
+            f"A figure shows up to {MOST} losses, not {len(losses)}: write a page (.html) of them."
+        )
     margins = [float(margin) for loss in losses.values() if (margin := getattr(loss, "margin", None))]
     upto = options.get("upto", max([20.0, *(2 * margin for margin in margins)]))
     found = [explain(loss, name, num_classes=classes, upto=upto) for name, loss in losses.items()]
     told = _told(found, list(losses.values()), _situation(list(losses), classes, upto, counts))
     if out is not None:
-        names = [each.name for each in found]
-        drawing = smoothing_figure(found, looks(names), told.title)
-        write_explanation(drawing, CAPTION, out, **vars(told))
+        each = MOST if len(found) <= MOST else _A_FIGURE
+        groups = [found[start : start + each] for start in range(0, len(found), each)]
+        drawings = [smoothing_figure(group, looks([one.name for one in group]), told.title) for group in groups]
+        write_explanation(drawings, CAPTION, out, **vars(told))
     if options.get("json"):
         facts = {"classes": classes, "upto": upto, "losses": [_as_json(each) for each in found]}
         print(json.dumps(facts, indent=1))
@@ -196,7 +203,7 @@ def _explain_runs(paths: Sequence[Path], out: Path | None, *, as_json: bool) -> 
     told = _told_of_runs(courses)
     if out is not None:
         drawing = activity_figure(courses, looks(list(courses)), told.title)
-        write_explanation(drawing, CAPTION, out, **vars(told))
+        write_explanation([drawing], CAPTION, out, **vars(told))
     if as_json:
         facts = [
             {

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from calibrant.compare.activity import ActivityCourse
+from calibrant.compare.activity import ActivityCourse, activity_courses
 from calibrant.report.figures import Curve, Drawing, curves
+from calibrant.report.method import Comparison
 from calibrant.report.style import Look
 
 CAPTION = (
@@ -28,6 +29,16 @@ def activity_figure(
     samples = {name: _curve([run.samples for run in runs]) for name, runs in courses.items()}
     classes = {name: _curve([run.classes for run in runs]) for name, runs in courses.items()}
     return curves({"active samples, %": samples, "active classes of a sample, %": classes}, look, title)
+
+
+def drawing(comparison: Comparison, look: Mapping[str, Look]) -> Drawing | None:
+    """Draw where the regulariser of each method of a report was active; None where no run tells."""
+    courses = {}
+    for method in comparison.methods:
+        told, _ = activity_courses(method.runs)
+        if told:
+            courses[method.name] = [course for each in told.values() for course in each]
+    return activity_figure(courses, look, "Where the regulariser was active") if courses else None
 
 
 def _curve(shares: Sequence[Sequence[float]]) -> Curve:

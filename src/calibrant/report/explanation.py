@@ -22,7 +22,7 @@ def check_ending(path: Path) -> None:
 
 
 def write_explanation(
-    drawing: Drawing,
+    drawings: Sequence[Drawing],
     figure_caption: str,
     path: Path,
     *,
@@ -33,11 +33,11 @@ def write_explanation(
     caption: str,
     notes: Sequence[str] = (),
 ) -> Path:
-    """Write a figure, or a self-contained page of it and its table that loads nothing.
+    """Write a figure, or a self-contained page of figures and their table that loads nothing.
 
     Args:
-        drawing: the figure.
-        figure_caption: what stands under it on the page.
+        drawings: the figure; for a page one or several.
+        figure_caption: what stands under the last of them on the page.
         path: the file; its ending says what becomes of it.
         title: the heading of the page.
         lede: the line under that.
@@ -51,6 +51,7 @@ def write_explanation(
     """
     check_ending(path)
     if path.suffix != ".html":
+        (drawing,) = drawings
         return drawing.save(path)
     environment = Environment(
         loader=PackageLoader("calibrant.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -63,7 +64,7 @@ def write_explanation(
         lede=lede,
         version=__version__,
         css=Markup(sheet + dark),
-        svg=Markup(drawing.svg("explanation")),
+        figures=[Markup(drawing.svg(f"explanation-{k}")) for k, drawing in enumerate(drawings)],
         caption=figure_caption,
         table_caption=caption,
         heads=heads,

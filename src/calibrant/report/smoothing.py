@@ -27,8 +27,8 @@ _CASES = ("right", "wrong")
 _WIDE = 20.0
 #: The least change that a scale makes visible.
 _LEAST = 1e-4
-#: As many losses are told about beside the curves, and named in one column.
-_TOLD, _COLUMN = 4, 12
+#: As many losses as can be told apart in a figure, and as many as are told about in words beside the curves.
+MOST, _TOLD = 12, 4
 CAPTION = (
     "What each loss adds to the one-hot target of a class, where the prediction is right and where it is "
     "wrong, as the logit of the predicted class grows; all other logits are 0. A loss trains as cross-entropy "
@@ -41,7 +41,7 @@ def smoothing_figure(explained: Sequence[Explanation], look: Mapping[str, Look],
     """Draw the change of each target by each loss: of right predictions above, of wrong ones below.
 
     Args:
-        explained: what `explain` returned, at least one, over the same logits.
+        explained: what `explain` returned, over the same logits; at least one, at most `MOST`.
         look: the looks of the losses by name.
         title: what the picture is called to a screen reader.
     """
@@ -116,7 +116,6 @@ def _legend(axes: Axes, explained: Sequence[Explanation], look: Mapping[str, Loo
         lines,
         names,
         loc="upper left",
-        ncols=1 if len(explained) <= _COLUMN else 2,
         handlelength=2.6,
         borderaxespad=0,
         labelspacing=1.1 if few else 0.5,
