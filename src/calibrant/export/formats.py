@@ -18,6 +18,8 @@ from calibrant.errors import InputError
 OUTPUTS = ("probs", "logits")
 #: Name of the file inside a `.pt2` that holds the metadata.
 FACTS = "calibrant.json"
+#: Under which ONNX nodes say where in the code they come from.
+_TRACE = "pkg.torch.onnx.stack_trace"
 _BATCH = ({0: Dim("batch")},)
 
 
@@ -31,13 +33,16 @@ def traced(folded: nn.Module, samples: Tensor) -> ExportedProgram:
     Raises:
         InputError: what the network or its calibrator does cannot be exported; PyTorch's reason is quoted.
     """
-    # Of samples whose sides are all different from their number, so that none is taken for another.
     with _quiet(), torch.no_grad():
         try:
-            return torch.export.export(folded, (samples,), dynamic_shapes=_BATCH, strict=False)
+            program = torch.export.export(folded, (samples,), dynamic_shapes=_BATCH, strict=False)
         except Exception as error:
             # torch.export has dozens of errors for what it cannot follow.
             raise InputError(f"The network cannot be exported by torch.export: {_reason(error)}") from error
+    for node in program.graph.nodes:
+        # Paths of this machine are nobody's business who gets the file.
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 class Format(ABC):
@@ -99,6 +104,8 @@ class Onnx(Format):
                 assert exported is not None
                 for key, value in facts.items():
                     exported.model.metadata_props[key] = json.dumps(value)
+                for node in exported.model.graph:
+                    node.metadata_props.pop(_TRACE, None)
                 exported.save(path, external_data=False)
             except Exception as error:
                 # The exporter wraps whatever went wrong in errors of its own.
