@@ -98,17 +98,21 @@ def spatter(images: Array, strength: Strength, draws: Draws) -> Array:
 def _shine(drops: NDArray[np.float32]) -> Array:
     """Return (H, W) in [0, 1]: how drops, 0 to 255, shine; most where they slope to the lower right."""
     from scipy.ndimage import correlate, distance_transform_edt, uniform_filter
-    from skimage.exposure import equalize_hist
     from skimage.feature import canny
 
     find_edges: Any = canny
-    equalised: Any = equalize_hist
     edges = find_edges(drops, sigma=0, low_threshold=50, high_threshold=150)
     away = distance_transform_edt(~edges) if edges.any() else np.full(drops.shape, 20.0)
-    away = np.floor(uniform_filter(away.clip(max=20), 3, mode="mirror"))
-    slope = correlate(
-        255 * equalised(away), np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]), mode="mirror"
-    ).clip(0, 255)
+    away = np.floor(uniform_filter(away.clip(max=20), 3, mode="mirror") + 1e-6)
+    relief = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
+    slope = correlate(_equalised(away.astype(int)), relief, mode="mirror").clip(0, 255)
     shine = drops * uniform_filter(slope, 3, mode="mirror")
     scaled: Array = (shine / max(shine.max(), 1e-12)).astype(np.float32)
     return scaled
+
+
+def _equalised(levels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return 0 for the lowest of some levels, 255 for the highest, between them by how many lie below."""
+    below = np.bincount(levels.ravel()).cumsum() - (levels == levels.min()).sum()
+    spread: NDArray[np.float64] = np.rint(255 * below.clip(min=0) / max(below[-1], 1))[levels]
+    return spread
