@@ -14,7 +14,7 @@ from calibrant.data.image_set import divide
 from calibrant.data.registry import DATASETS
 from calibrant.metrics import evaluate
 from calibrant.training.corruption import CorruptionPlan, judge_corruptions
-from calibrant.training.recipe_files import load_recipe
+from calibrant.training.recipe_files import load_recipe, to_yaml
 from calibrant.training.run_folder import RunFolder
 from calibrant.training.runner import read_data, run
 from calibrant.training.stages import restore
@@ -122,3 +122,13 @@ def test_a_mistake_is_one_sentence(runs, capsys, given, said):
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_run_on_maps_is_refused(tmp_path, capsys):
+    run_ = RunFolder(tmp_path / "dense")
+    recipe = tiny_recipe(data__name="tiny_maps", model__name="tiny_dense_net", train__loss__name="bce")
+    run_.path.mkdir()
+    run_.recipe_path.write_text(to_yaml(recipe))
+    run_.write_result({"schema": 1})
+    assert main(["corrupt", str(tmp_path)]) == 2
+    assert "judge classifiers of images, and" in capsys.readouterr().err

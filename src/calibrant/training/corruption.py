@@ -131,7 +131,8 @@ def judge_corruptions(
     data = read_data(recipe)
     if not isinstance(data, ImageData | FileImageData):
         raise InputError(
-            f"{run.path} was trained on {data.samples} of {recipe.data.name!r}, not on photographs."
+            f"Corrupted images judge classifiers of images, and {run.path} learned {recipe.data.name!r}: "
+            "choose other runs."
         )
     test = CorruptedTest(data.task, plan.folder, plan.images, plan.seed)
     wanted = [(name, severity) for name in plan.names or test.names() for severity in plan.severities]
