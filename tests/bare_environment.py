@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import requires
 from importlib.util import find_spec
 
-OPTIONAL = ("lightning", "matplotlib", "torchvision", "timm", "sklearn", "jsonargparse", "rich")
+OPTIONAL = ("lightning", "matplotlib", "torchvision", "timm", "sklearn", "jsonargparse", "rich", "onnx")
 
 TIME = """
 import time, torch

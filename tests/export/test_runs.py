@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import zipfile
 
 import numpy as np
@@ -171,6 +172,11 @@ def test_mistakes_are_one_sentence(digits, tmp_path, capsys, monkeypatch):
     shutil.copytree(digits.path, tmp_path / "second")
     with pytest.raises(InputError, match=r"holds 2 finished runs; name one of them, such as .*copy"):
         find_run(tmp_path)
+
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "onnxscript", None)
+        assert main(["export", str(digits.path), "--out", str(tmp_path / "out")]) == 2
+        assert "this needs onnxscript; pip install 'calibrant[all]'" in capsys.readouterr().err
 
     load = Program.load
     monkeypatch.setattr(Program, "load", lambda self, path: _Shifted(load(self, path)))

@@ -45,11 +45,16 @@ def test_what_made_the_data_is_chosen(factors: list[float], chosen: str) -> None
 
 
 def test_a_score_is_that_of_the_other_folds() -> None:
-    logits, target = drawn(torch.tensor([0.3, 1.0, 2.0]), n=100)
+    # Folds of different sizes, so that the value of all rows is not the mean of the folds.
+    logits, target = drawn(torch.tensor([0.3, 1.0, 2.0]), n=10)
     auto = AutoCalibration(["vector"], folds=4).fit(logits, target)
     mended = cross_validated(VectorScaling, logits, target, folds=4)
-    assert sum(auto.scores_["vector"]) / 4 == pytest.approx(float(cross_entropy(mended.double(), target)))
+    pooled = float(cross_entropy(mended.double(), target))
+    assert auto.nll_["vector"] == pytest.approx(pooled)
     assert len(auto.scores_["vector"]) == 4
+    assert sum(auto.scores_["vector"]) / 4 != pytest.approx(pooled, abs=1e-3)
+    line = next(line for line in auto.table().splitlines() if line.startswith("vector"))
+    assert line.split()[1] == f"{pooled:.4f}"
 
 
 def test_a_row_is_mended_by_what_did_not_see_it() -> None:
@@ -116,7 +121,7 @@ def test_a_file_restores_arguments_and_choice(tmp_path: Path) -> None:
     auto = AutoCalibration(FAST).fit(logits, target)
     chosen = load_calibrator(save_calibrator(auto, tmp_path / "a.safetensors")).calibrator
     assert isinstance(chosen, AutoCalibration)
-    assert (chosen.chosen_, chosen.scores_) == (auto.chosen_, auto.scores_)
+    assert (chosen.chosen_, chosen.scores_, chosen.nll_) == (auto.chosen_, auto.scores_, auto.nll_)
     assert torch.equal(chosen(logits), auto(logits))
 
 

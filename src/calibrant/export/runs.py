@@ -57,10 +57,12 @@ def export_run(
     """Write the network of a finished run, its calibrator folded in, and check it on the run's test samples.
 
     The network takes what the data module gives it, images that the device normalises before normalisation,
-    and gives calibrated `probs` and `logits`, float32, for batches of any size. Each file holds metadata: the
-    names of the classes, the calibrator, the input in words, versions. It appears whole, and only if its
-    probabilities are within 1e-5 of those of PyTorch; of a calibrator with steps, rounding may move 1 % of the
-    samples over one.
+    and gives calibrated `probs` and `logits`, float32 whatever the precision of the run, for batches of any
+    size. Each file holds metadata: the names of the classes, the calibrator, the input in words, versions. It
+    appears whole, and only if its probabilities are within 1e-5 of those of PyTorch; of a calibrator with
+    steps, rounding may move 1 % of the samples over one. Label maps are calibrated in the size of the network's
+    input, which for temperature, vector and matrix scaling is the same as in that of the file, where a run does
+    it; for others nearly so.
 
     Args:
         run: the run.
