@@ -14,6 +14,8 @@ from calibrant.report.tables import Cell, Table, number
 
 #: Metrics that are compared in the table of the page.
 _SHOWN = ("accuracy", "ece", "classwise_ece", "nll", "brier")
+#: Percentage points that are shown on both sides of 0, at least.
+_LEAST = 0.05
 CAPTION = (
     "A method less the leading one of its column, with the 95 % interval (a paired bootstrap over the test "
     "samples), and the p-value of a paired randomisation test. Bold: worse at 5 %, corrected by Holm for the "
@@ -101,6 +103,9 @@ def draw(comparison: Comparison, look: Mapping[str, Look]) -> Drawing | None:
         axes.axvline(0, color=INK, linewidth=1)
         at = [row.method for row in rows].index(leader)
         axes.plot([0], [at], "D", color=look[leader].colour, markersize=6.5)
+        # Where nothing differs, rounding is not enlarged.
+        left, right = axes.get_xlim()
+        axes.set_xlim(min(left, -_LEAST), max(right, _LEAST))
         axes.set_title(when(stage))
         axes.set_xlabel(f"ECE less that of {leader}, percentage points")
         axes.set_yticks(np.arange(len(rows)), [row.method for row in rows])

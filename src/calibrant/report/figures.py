@@ -21,6 +21,8 @@ from calibrant.training.files import replacing
 
 #: Diagrams side by side, at most, and their height in inches.
 ACROSS, _TALL = 4, 3.95
+#: Letters of a title that fit above a diagram.
+_TITLE = 25
 #: Marks of the stages of calibration in `overview`.
 _AFTER = "osD^vPX*"
 #: Fewest samples of a seed for which `overlay` shows a bin.
@@ -154,7 +156,8 @@ def _reliability(axes: Axes, panel: Panel) -> None:
 
 def _headed(axes: Axes, panel: Panel) -> None:
     """Write the title and the notes above a diagram."""
-    lines = [(panel.title, 10.5, "bold", INK), *((note, 8, "normal", MUTED) for note in panel.notes)]
+    title = panel.title if len(panel.title) <= _TITLE else f"{panel.title[: _TITLE - 1]}…"
+    lines = [(title, 10.5, "bold", INK), *((note, 8, "normal", MUTED) for note in panel.notes)]
     height = 6.0
     for text, size, weight, colour in reversed(lines):
         axes.annotate(

@@ -22,8 +22,8 @@ CAPTION = (
 )
 
 
-def draw(method: Method) -> Drawing | None:
-    """Draw the calibration maps of a method; None where its runs keep none."""
+def draw(method: Method, most: int = 6) -> Drawing | None:
+    """Draw the calibration maps of a method, with so many images at most; None where its runs keep none."""
     each = [read_means(run) for run in method.runs]
     means = {
         stage: np.mean([found[stage].numpy() for found in each], axis=0)
@@ -33,7 +33,9 @@ def draw(method: Method) -> Drawing | None:
     if not means:
         return None
     objects = method.results[0]["data"].get("classes") == 2
-    return _draw(means, read_worst(method.runs[0]), objects, f"Where {method.name} is wrong about itself")
+    return _draw(
+        means, read_worst(method.runs[0])[:most], objects, f"Where {method.name} is wrong about itself"
+    )
 
 
 @styled

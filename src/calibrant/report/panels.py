@@ -13,7 +13,9 @@ from calibrant.training.errors import read_errors
 
 View = dict[str, Any]
 #: Pictures of errors on a whole page, and the fewest of a method.
-_SHOTS, _FEWEST = 120, 4
+_SHOTS, _FEWEST = 100, 4
+#: Images of a row of a figure; of more methods than these, half as many.
+_IMAGES, _MANY = 6, 5
 #: What is there of a method of which nothing is known.
 EMPTY: View = {
     "settings": "",
@@ -30,6 +32,7 @@ EMPTY: View = {
 def panels(comparison: Comparison, anchors: dict[str, str], look: dict[str, Look]) -> list[View]:
     """Return the panel of each method of which there is anything to show."""
     courses = classes.courses(comparison)
+    images = _IMAGES if len(comparison.methods) <= _MANY else _IMAGES // 2
     made = []
     for k, method in enumerate(comparison.methods):
         anchor = anchors[method.name]
@@ -39,8 +42,8 @@ def panels(comparison: Comparison, anchors: dict[str, str], look: dict[str, Look
             "classes": by_class.table(comparison, method, anchor),
             "mistakes": _mistakes(comparison, method, anchor),
             "learned": classes.view(method.name, courses[method.name], k) if method.name in courses else None,
-            "levels": _inlined(perturbed.draw(method), f"levels-{k}"),
-            "gaps": _inlined(gaps.draw(method), f"gaps-{k}"),
+            "levels": _inlined(perturbed.draw(method, images), f"levels-{k}"),
+            "gaps": _inlined(gaps.draw(method, images), f"gaps-{k}"),
         }
         if any(parts.values()):
             made.append(

@@ -19,15 +19,20 @@ CAPTION = (
 )
 
 
-def draw(method: Method) -> Drawing | None:
-    """Draw the levels that the first run of a method learned; None where none was learned, or none moved."""
+def draw(method: Method, most: int = 6) -> Drawing | None:
+    """Draw the levels that the first run of a method learned; None where none was learned, or none moved.
+
+    Args:
+        method: the method.
+        most: how many images of each end are shown, at most.
+    """
     run = method.runs[0]
     levels = read_levels(run)
     values = np.array(list(levels.values()))
     if not levels or np.ptp(values) == 0:
         return None
     ends = read_ends(run)
-    return _draw(values, ends["most"], ends["least"], f"Levels that {method.name} learned")
+    return _draw(values, ends["most"][:most], ends["least"][:most], f"Levels that {method.name} learned")
 
 
 @styled

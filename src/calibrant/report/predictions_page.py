@@ -74,7 +74,7 @@ def render_predictions(found: Sequence[Judgement], tests: Mapping[str, Mapping[s
         tables=[_table(found, names, [] if single else anchors, look)],
         table_note=_NOTE,
         panels=panels,
-        panels_head="Each class" if single else "Each file",
+        panels_head="Classes" if single else "Each file",
         reading="" if single else _DIAGRAM,
         classes_note=_CLASSES,
         facts=_facts(found, names),

@@ -155,6 +155,8 @@ def _accuracy(comparison: Comparison) -> Point | None:
     top = max(rows, key=lambda row: row.cells["accuracy"][RAW].mean)
     last = min(rows, key=lambda row: row.cells["accuracy"][RAW].mean)
     best = top.cells["accuracy"][RAW]
+    if best.mean == last.cells["accuracy"][RAW].mean:
+        return Point("Accuracy", Markup("Every method is right {} of the time.").format(share(best.mean)))
     leaders = marked(comparison, "accuracy", RAW)
     span = Markup("{} is right most often ({}), {} least ({})").format(
         named(top), share(best.mean), named(last), share(last.cells["accuracy"][RAW].mean)

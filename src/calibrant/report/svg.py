@@ -1,12 +1,15 @@
 """Small, accessible SVG out of matplotlib's."""
 
+import base64
 import io
 import re
 import warnings
 from collections.abc import Iterator
+from itertools import groupby
 from xml.etree import ElementTree as ET
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from calibrant.report.style import dark_css
 
@@ -21,6 +24,23 @@ _DEFAULTS = {
     "stroke-miterlimit": "100000",
     "text-anchor": "start",
 }
+#: Bytes of a PNG that may be a photograph.
+_PHOTOGRAPH = 5000
+#: What children inherit, clipping aside, which a group does for all of them.
+_INHERITED = (
+    "fill",
+    "stroke",
+    "stroke-width",
+    "stroke-linecap",
+    "stroke-linejoin",
+    "stroke-dasharray",
+    "font-size",
+    "font-weight",
+    "text-anchor",
+    "clip-path",
+)
+#: What is drawn over lines and surfaces, in this order.
+_LAYERS = {"use": 1, "text": 2}
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue','DejaVu Sans',sans-serif"
 
 
@@ -49,12 +69,31 @@ def to_svg(figure: Figure, *, name: str, title: str, description: str, standalon
         element.attrib = dict(_attributes(element))
         if element.tag != "text":
             element.text = None
+        if element.tag == "image":
+            element.set("href", _lighter(element.get("href", "")))
         element.tail = None
     _drop_styles(root)
     _rename_ids(root, name)
     _unwrap(root)
+    _gather(root)
     _frame(root, name, title, description, standalone)
     return ET.tostring(root, encoding="unicode", short_empty_elements=True)
+
+
+def _lighter(href: str) -> str:
+    """Return an inlined PNG as a JPEG where that takes much less, as for photographs."""
+    kind, _, data = href.partition("base64,")
+    raw = base64.b64decode(data)
+    if "image/png" not in kind or len(raw) < _PHOTOGRAPH:
+        return href
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(raw)) as picture:
+        if "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255:
+            return href
+        picture.convert("RGB").save(buffer, format="jpeg", quality=80)
+    if 2 * buffer.tell() > len(raw):
+        return href
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _attributes(element: ET.Element) -> Iterator[tuple[str, str]]:
@@ -117,6 +156,53 @@ def _unwrap(element: ET.Element) -> None:
         elif child.tag != "g" or len(child):
             kept.append(child)
     element[:] = kept
+
+
+def _gather(element: ET.Element) -> None:
+    """Say once what neighbours share; they meet where marks stand after lines and surfaces, and words last."""
+    for child in element:
+        _gather(child)
+    if element.tag in ("svg", "g"):
+        element[:] = _shared(_joined(sorted(element, key=lambda child: _LAYERS.get(child.tag, 0))))
+
+
+def _joined(children: list[ET.Element]) -> list[ET.Element]:
+    """Make one path of neighbouring opaque ones that look alike."""
+    kept: list[ET.Element] = []
+    for child in children:
+        last = kept[-1] if kept else None
+        if child.tag == "path" and last is not None and last.tag == "path" and _like(child) == _like(last):
+            last.set("d", last.get("d", "") + child.get("d", ""))
+        else:
+            kept.append(child)
+    return kept
+
+
+def _like(path: ET.Element) -> object:
+    """Return what must be equal of paths to be joined; never equal where they are seen through."""
+    look = {key: value for key, value in path.items() if key != "d"}
+    return path if any("opacity" in key or key in ("id", "transform") for key in look) else look
+
+
+def _shared(children: list[ET.Element]) -> list[ET.Element]:
+    """Put runs of neighbours with the same look into a group that has it."""
+    kept: list[ET.Element] = []
+    for (tag, look), run in groupby(children, _looks):
+        members = list(run)
+        if len(members) < 2 or not look or tag not in ("path", "use", "text"):
+            kept += members
+            continue
+        group = ET.Element("g", dict(look))
+        for member in members:
+            for key, _ in look:
+                del member.attrib[key]
+        group.extend(members)
+        kept.append(group)
+    return kept
+
+
+def _looks(child: ET.Element) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return child.tag, tuple((key, child.attrib[key]) for key in _INHERITED if key in child.attrib)
 
 
 def _frame(root: ET.Element, name: str, title: str, description: str, standalone: bool) -> None:

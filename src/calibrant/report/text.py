@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+#: Names that a sentence lists before it counts.
+_MOST = 7
+
 
 def printable(text: str) -> str:
     r"""Return a text without the characters that neither HTML nor SVG can hold.
@@ -52,6 +55,8 @@ def joined(parts: Sequence[Markup]) -> Markup:
     """
     if len(parts) < 2:
         return Markup("").join(parts)
+    if len(parts) > _MOST:
+        parts = [*parts[: _MOST - 1], Markup("{} more").format(len(parts) - _MOST + 1)]
     return Markup(", ").join(parts[:-1]) + " and " + parts[-1]
 
 
