@@ -46,7 +46,8 @@ def execute(options: dict[str, Any]) -> None:
         )
         say(
             f"{FORMATS[name].title}: {path} ({size:.2f} MB); on {difference.samples:,} test samples its "
-            f"probabilities differ from PyTorch's by {difference.probs:.1g} at most{apart}."
+            f"probabilities differ from PyTorch's by {difference.probs:.1g} at most, its logits by "
+            f"{difference.logits:.1g} of their size{apart}."
         )
 
 
