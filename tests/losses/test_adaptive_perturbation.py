@@ -1,15 +1,14 @@
 """ASLP: levels that are learned, saved, restored and shared between processes."""
 
 import copy
-import tempfile
 import warnings
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from calibrant.errors import InputError
 from calibrant.losses import ASLPMC, ASLPMEI, ScBCE, create
+from tests.together import in_two
 
 IMAGES = 7
 
@@ -219,8 +218,7 @@ def test_the_state_is_read_without_unpickling(tmp_path):
     assert torch.equal(one, two)
 
 
-def _work(rank, rendezvous, results):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+def _course(rank):
     loss = ASLPMC(IMAGES, warmup=1)
     # Shards of unequal size; the last image is seen by both, as a sampler that pads would show it.
     mine = [torch.tensor([0, 2, 4]), torch.tensor([1, 3, 5, 6])][rank]
@@ -235,15 +233,11 @@ def _work(rank, rendezvous, results):
         loss.observe(logits[judged], target[judged])
         loss.step_epoch()
         course.append(torch.cat([loss.alpha.double(), loss.accuracy[None], loss.best[None]]))
-    results[rank] = torch.stack(course).numpy()
-    torch.distributed.destroy_process_group()
+    return torch.stack(course)
 
 
 def test_two_processes_learn_what_one_learns_from_all():
-    with mp.Manager() as manager, tempfile.TemporaryDirectory() as folder:
-        results = manager.dict()
-        mp.spawn(_work, (f"{folder}/rendezvous", results), nprocs=2)
-        first, second = (torch.from_numpy(results[rank]) for rank in (0, 1))
+    first, second = in_two(_course)
     assert torch.equal(first, second)
     alone = ASLPMC(IMAGES, warmup=1)
     for epoch in range(4):

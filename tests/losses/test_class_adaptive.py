@@ -4,14 +4,13 @@ import copy
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from calibrant.errors import InputError
 from calibrant.losses import CALS, CALSHR, MarginLoss
+from tests.together import in_two
 
 
-def _work(rank, rendezvous, params, shards, rank_average, results):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+def _course(rank, params, shards, rank_average):
     loss = CALS(
         params["num_classes"],
         params["margin"],
@@ -30,18 +29,12 @@ def _work(rank, rendezvous, params, shards, rank_average, results):
         loss.step_epoch()
         lambd.append(state.multipliers.clone())
         rho.append(state.rho.clone())
-    results[rank] = {"lambd": torch.stack(lambd).numpy(), "rho": torch.stack(rho).numpy()}
-    torch.distributed.destroy_process_group()
+    return {"lambd": torch.stack(lambd), "rho": torch.stack(rho)}
 
 
 def update_in_two_processes(params, shards, *, rank_average):
     """Run the update over two gloo processes and return the course of the state, the same on both."""
-    import tempfile
-
-    with mp.Manager() as manager, tempfile.TemporaryDirectory() as folder:
-        results = manager.dict()
-        mp.spawn(_work, (f"{folder}/rendezvous", params, shards, rank_average, results), nprocs=2)
-        first, second = ({k: torch.from_numpy(v) for k, v in results[rank].items()} for rank in (0, 1))
+    first, second = in_two(_course, params, shards, rank_average)
     for name in first:
         assert torch.equal(first[name], second[name])
     return first

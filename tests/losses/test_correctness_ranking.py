@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from calibrant.errors import InputError
 from calibrant.losses import CorrectnessRanking
 from calibrant.losses.correctness_ranking import ranking_confidence
+from tests.together import in_two
 
 
 def learned(counts, epochs, **options) -> CorrectnessRanking:
@@ -130,26 +131,22 @@ def test_mistakes_are_refused():
         CorrectnessRanking(0)
 
 
-def _share(rank, folder):
-    torch.distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def _share(rank):
     logits, target = batch(9)
     loss, mine = CorrectnessRanking(9), torch.arange(9)[rank::2]
     for _ in range(2):
         loss.observe(logits[mine], target[mine], index=mine)
         loss.step_epoch()
-    torch.save(loss.state_dict(), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    return loss.state_dict()
 
 
-def test_two_processes_learn_what_one_learns_from_all(tmp_path):
-    torch.multiprocessing.spawn(_share, (str(tmp_path),), nprocs=2)
+def test_two_processes_learn_what_one_learns_from_all():
     logits, target = batch(9)
     loss = CorrectnessRanking(9)
     for _ in range(2):
         loss.observe(logits, target, index=torch.arange(9))
         loss.step_epoch()
     assert 0 < int(loss.correct.sum()) < 18
-    for rank in range(2):
-        state = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+    for state in in_two(_share):
         assert torch.equal(state["correct"], loss.correct)
         assert int(state["epoch"]) == 2

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from calibrant.metrics import functional as F
 from calibrant.metrics.binning import CONVENTIONS, bin_index, convention
 from calibrant.posthoc import TemperatureScaling
 from tests.metrics.data import measure_share, on_edges, sample
+from tests.together import in_two
 
 
 def test_1_one_binning_rule_on_every_type():
@@ -272,16 +272,15 @@ def test_9_exact_or_histogram_depends_on_the_total_alone(sizes):
     assert torch.isclose(AECE_of(whole), AECE_of(merged), atol=1e-12)
 
 
-def test_9_two_processes_are_one(tmp_path):
-    sizes, path = (150, 50), tmp_path / "found.pt"
-    port = 20_000 + os.getpid() % 20_000
-    torch.multiprocessing.spawn(measure_share, args=(sizes, path, port), nprocs=2)
+def test_9_two_processes_are_one():
+    found = in_two(measure_share, (150, 50))
     probs, target = sample(200)
     state = State({"samples"}, 10, exact_limit=100)
     state.update(probs, target, inputs="probs")
     alone = [F.ece, F.classwise_ece, F.aece]
     expected = [f(probs, target, inputs="probs") for f in alone] + [AECE_of(state)]
-    assert torch.allclose(torch.load(path), torch.stack(expected), atol=1e-12)
+    for share in found:
+        assert torch.allclose(share, torch.stack(expected), atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(300,), (3, 10, 10)])

@@ -1,14 +1,12 @@
 """Measures of saliency maps: against PySODMetrics, and at the edges."""
 
-import tempfile
-
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from calibrant.errors import InputError
 from calibrant.metrics import Saliency, SaliencyState, create, list_metrics, saliency_scores
+from tests.together import in_two
 
 
 def _maps(seed=0):
@@ -132,12 +130,10 @@ def test_batches_and_order_do_not_matter():
         parts.compute()
 
 
-def _work(rank, rendezvous, logits, target, results):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+def _scores(rank, logits, target):
     metric = Saliency(inputs="logits", protocol="aslp")
     metric.update(logits[rank::2], target[rank::2])
-    results[rank] = [float(x) for x in metric.compute()]
-    torch.distributed.destroy_process_group()
+    return [float(x) for x in metric.compute()]
 
 
 def test_two_processes_score_what_one_does():
@@ -145,11 +141,8 @@ def test_two_processes_score_what_one_does():
     logits, target = 3 * torch.randn(5, 1, 6, 6), (torch.rand(5, 1, 6, 6) < 0.5).float()
     alone = Saliency(inputs="logits", protocol="aslp")
     alone.update(logits, target)
-    with mp.Manager() as manager, tempfile.TemporaryDirectory() as folder:
-        results = manager.dict()
-        mp.spawn(_work, (f"{folder}/rendezvous", logits, target, results), nprocs=2)
-        for rank in (0, 1):
-            assert results[rank] == pytest.approx([float(x) for x in alone.compute()], abs=1e-12)
+    for found in in_two(_scores, logits, target):
+        assert found == pytest.approx([float(x) for x in alone.compute()], abs=1e-12)
 
 
 def test_mistakes():
