@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from calibrant.errors import InputError
 from calibrant.metrics import reliability
@@ -148,3 +149,21 @@ def test_curves_skip_epochs_without_a_value() -> None:
 def test_no_state_of_pyplot_is_touched() -> None:
     code = "import calibrant.report, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_photographs_become_jpeg_and_few_colours_stay_exact() -> None:
+    figure = Figure(figsize=(4, 2))
+    noise = np.random.default_rng(0).integers(0, 256, (140, 140, 3)).astype(np.uint8)
+    for axes, pixels in zip(figure.subplots(1, 2), (noise, noise[:1, :1].repeat(90, 0)), strict=True):
+        axes.imshow(pixels, interpolation="none")
+    svg = Drawing(figure, "T", "D").svg("a")
+    kinds = re.findall(r"data:image/(\w+);base64,", svg)
+    assert sorted(kinds) == ["jpeg", "png"]
+
+
+def test_paths_that_look_alike_are_one(drawing: Drawing) -> None:
+    root = ET.fromstring(drawing.svg("one"))
+    grey = [path for path in root.iter("path") if path.get("fill") == "#cfd6de"]
+    # The bars of accuracy and of the histogram, in two diagrams.
+    assert 2 <= len(grey) <= 4
+    assert sum(path.get("d", "").count("M") for path in grey) > 2 * 14

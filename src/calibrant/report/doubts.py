@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from calibrant.compare.stages import RAW, calibration
+from calibrant.compare.stages import DEFAULT, RAW, calibration
 from calibrant.report.method import Method
 from calibrant.training.run_folder import RunFolder
 
@@ -26,7 +26,7 @@ def doubts(methods: Sequence[Method], stages: Sequence[str]) -> list[str]:
     if len({result.get("git_commit") for method in methods for result in method.results}) > 1:
         found.append("The runs were made at different commits of the code.")
     for method in methods:
-        found += _calibrators(method, [stage for stage in stages if stage != RAW])
+        found += _calibrators(method, [stage for stage in stages if stage != RAW] or [DEFAULT])
     recipes: dict[str, list[RunFolder]] = {}
     for method in methods:
         for run, result in zip(method.runs, method.results, strict=True):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from xml.etree import ElementTree as ET
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -88,7 +89,7 @@ def _lighter(href: str) -> str:
         return href
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(raw)) as picture:
-        if "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255:
+        if "A" in picture.getbands() and np.asarray(picture.getchannel("A")).min() < 255:
             return href
         picture.convert("RGB").save(buffer, format="jpeg", quality=80)
     if 2 * buffer.tell() > len(raw):
