@@ -4,8 +4,9 @@ import csv
 
 import pytest
 
-from calibrant.report.activity import drawing
+from calibrant.report.activity import CAPTION, drawing
 from calibrant.report.evidence import gather
+from calibrant.report.page import render
 from calibrant.report.style import looks
 
 
@@ -14,6 +15,7 @@ def test_the_methods_that_tell_are_drawn_as_means_over_their_seeds(make_run):
     comparison = gather(runs)
     look = looks(["mbls", "ce"])
     assert drawing(comparison, look) is None
+    assert CAPTION not in render(comparison, "toy")
     for run, share in zip(runs[:2], (0.25, 0.75), strict=True):
         with run.history_path.open("w", newline="") as file:
             csv.writer(file).writerows(
@@ -26,3 +28,6 @@ def test_the_methods_that_tell_are_drawn_as_means_over_their_seeds(make_run):
     assert [line.get_ydata()[-1] for line in classes.lines] == pytest.approx([50.0, 50.0, 50.0])
     assert "mbls" in drawn.description
     assert "ce" not in drawn.description.split("for ")[1]
+    page = render(gather(runs), "toy")
+    assert CAPTION in page
+    assert drawn.title in page

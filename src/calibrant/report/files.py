@@ -5,7 +5,7 @@ from pathlib import Path
 
 from calibrant.compare.stages import DEFAULT, RAW, when
 from calibrant.errors import InputError
-from calibrant.report import by_class, classes, differences, gaps, perturbed, sections
+from calibrant.report import activity, by_class, classes, differences, gaps, perturbed, sections
 from calibrant.report.evidence import gather
 from calibrant.report.figures import Drawing, overlay
 from calibrant.report.gallery import gallery
@@ -33,6 +33,7 @@ def write_figures(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
     `errors-METHOD`              the images of the most confident errors
     `gaps-METHOD`                where in dense maps confidence and truth part
     `training`                   training curves
+    `activity`                   where the regularisers of the losses were active
     `classes-METHOD`             what a loss such as CALS learned for each class
     `levels-METHOD`              what a loss such as ASLP learned for each image
     ============================ ===============================================================
@@ -54,6 +55,7 @@ def write_figures(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
         "ece": sections.ladder(comparison, look),
         "differences": differences.draw(comparison, look),
         "training": sections.training(comparison, look),
+        "activity": activity.drawing(comparison, look),
     }
     names = by_class.class_names(comparison)
     for stage in comparison.stages:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from calibrant import __version__
 from calibrant.compare.stages import RAW, when
 from calibrant.compare.table import Table
-from calibrant.report import by_class, classes, differences, gaps, perturbed, sections
+from calibrant.report import activity, by_class, classes, differences, gaps, perturbed, sections
 from calibrant.report.evidence import gather
 from calibrant.report.figures import overlay
 from calibrant.report.method import Comparison
@@ -70,7 +70,14 @@ def render(comparison: Comparison, title: str) -> str:
     anchors = slugs([method.name for method in comparison.methods])
     shown = panels(comparison, anchors, look)
     linked = {each["name"]: each["anchor"] for each in shown}
-    training = sections.figure_view(sections.training(comparison, look), "training", _TRAINING, wide=True)
+    training = [
+        sections.figure_view(drawing, name, caption, wide=True)
+        for drawing, name, caption in (
+            (sections.training(comparison, look), "training", _TRAINING),
+            (activity.drawing(comparison, look), "activity", activity.CAPTION),
+        )
+        if drawing
+    ]
     heats = by_class.heats(comparison)
     stages = differences.stages_tested(comparison)
     others = comparison.table.others
@@ -125,7 +132,7 @@ _PARTS: dict[str, Any] = {
     "panels_head": "",
     "reading": _READING,
     "heats": [],
-    "training": None,
+    "training": [],
     "recipe": None,
     "learned_caption": "",
     "levels_caption": "",
