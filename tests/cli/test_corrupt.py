@@ -12,8 +12,9 @@ from calibrant.data import ImageTask
 from calibrant.data.corruptions import corrupt
 from calibrant.data.image_set import divide
 from calibrant.data.registry import DATASETS
+from calibrant.errors import InputError
 from calibrant.metrics import evaluate
-from calibrant.training.corruption import CorruptionPlan, judge_corruptions
+from calibrant.training.corruption import CorruptionPlan, CorruptionResult, judge_corruptions
 from calibrant.training.recipe_files import load_recipe, to_yaml
 from calibrant.training.run_folder import RunFolder
 from calibrant.training.runner import read_data, run
@@ -113,6 +114,7 @@ def test_published_images_are_judged_too(runs, tmp_path, capsys):
         (["--corruptions", "frost"], "photographs of frost"),
         (["--corruptions", "fogg"], "did you mean 'fog'?"),
         (["--severities", "0"], "severities 1 to 5, not 0."),
+        (["--seed", "-1"], "seed must be at least 0, not -1."),
         (["--images", "1000"], "There are 120 test images, of which 1,000 were asked for."),
         (["--corrupted", "nowhere"], "where files such as gaussian_noise.npy"),
     ],
@@ -122,6 +124,25 @@ def test_a_mistake_is_one_sentence(runs, capsys, given, said):
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_the_mean_is_that_of_what_was_asked_for_once(runs):
+    run_ = RunFolder(runs / "ce")
+    values = {"none": {"accuracy": 0.5, "ece": 0.1, "nll": 1.0}}
+    result = CorruptionResult(CorruptionPlan(images=7).place(run_))
+    for name, severity in (("clean", 0), ("fog", 1), ("saturate", 1)):
+        result.note(name, severity, values)
+    # What the benchmark does not hold was judged by another command.
+    assert tabulate_corruptions([run_], CorruptionPlan(severities=[1], images=7)).names == ["fog"]
+    plan = CorruptionPlan(["saturate", "fog", "saturate"], [1, 1])
+    assert (plan.names, plan.severities) == (("saturate", "fog"), (1,))
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b'{"values": [3]}', b'{"values"'])
+def test_damaged_results_are_said(tmp_path, content):
+    (tmp_path / "made.json").write_bytes(content)
+    with pytest.raises(InputError, match="is damaged"):
+        CorruptionResult(tmp_path / "made.json")
 
 
 def test_a_run_on_maps_is_refused(tmp_path, capsys):

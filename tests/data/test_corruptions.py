@@ -1,5 +1,6 @@
 """Corruptions: every one at its strength, the same for an image in any company; published sets on disk."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -154,9 +155,28 @@ def test_cifar_c_is_read_by_severity(tmp_path, task):
     assert torch.equal(some[torch.arange(4)]["id"], clean[torch.arange(4)]["id"])
     with pytest.raises(InputError, match=r"has no frost of severity 1: frost.npy.*it holds fog, spatter"):
         sets.read("frost", 1)
-    np.save(tmp_path / "labels.npy", np.full(30, 7, np.uint8))
-    with pytest.raises(InputError, match="label 7, but the run knows 2 classes"):
+    for labels, said in (
+        (np.full(30, 7, np.uint8), "label 7, but the run knows 2 classes"),
+        (np.full(30, -1), "label -1, but the run knows 2 classes"),
+        (np.array(1), "shape (), and fog.npy 30 images"),
+        (np.zeros((30, 2), int), "shape (30, 2), and fog.npy 30 images"),
+        (np.full(30, np.nan), "float64 values of shape (30,)"),
+    ):
+        np.save(tmp_path / "labels.npy", labels)
+        with pytest.raises(InputError, match=re.escape(said)):
+            sets.read("fog", 1)
+    np.save(tmp_path / "fog.npy", pixels[:0])
+    with pytest.raises(InputError, match=r"fog\.npy 0 images"):
         sets.read("fog", 1)
+    np.save(tmp_path / "fog.npy", pixels[:, :8, :8])
+    with pytest.raises(InputError, match="images of 8 x 8 pixels, and those of the run have 32 x 32"):
+        sets.read("fog", 1)
+
+
+def test_grey_images_are_refused_before_any_is_judged(images):
+    part = ImageSet(images[:, :1], torch.arange(6) % 2, IDS)
+    with pytest.raises(InputError, match="3 channels, not 1"):
+        CorruptedTest(ImageTask(part, part, part, ["cat", "dog"])).read("fog", 1)
 
 
 def test_imagenet_c_is_read_from_its_folders(tmp_path):

@@ -10,6 +10,7 @@ from statistics import fmean
 from calibrant.compare.columns import COLUMNS
 from calibrant.compare.naming import method_names
 from calibrant.compare.stages import DEFAULT, RAW, short
+from calibrant.data.corruptions import STANDARD
 from calibrant.training.corruption import CLEAN, METRICS, CorruptionPlan, CorruptionResult
 from calibrant.training.run_folder import RunFolder
 
@@ -116,7 +117,7 @@ def tabulate_corruptions(runs: Sequence[RunFolder], plan: CorruptionPlan) -> Cor
     every = [result for seeds in results.values() for result in seeds]
     known = [
         name
-        for name in plan.names or every[0].names
+        for name in plan.names or (name for name in every[0].names if name in STANDARD)
         if all(result.values(name, severity) for result in every for severity in plan.severities)
     ]
     return CorruptionTable(plan, known, results)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibrant.data.corruptions import EXTRA, STANDARD, corrupt, refuse_unknown
+from calibrant.data.corruptions import EXTRA, STANDARD, corrupt, refuse_grey, refuse_unknown
 from calibrant.data.folders import class_folders, read_split
 from calibrant.data.image_files import FileImageSet, FileImageTask
 from calibrant.data.image_set import ImageBatch, ImageTask
@@ -164,14 +164,26 @@ class CorruptedSets:
                 f"{self._file(name)} holds {pixels.dtype} values of shape {pixels.shape}, but bytes of shape "
                 "(5 x images, height, width, 3) were expected."
             )
-        count = len(pixels) // 5
-        if len(labels) not in (count, len(pixels)):
-            raise InputError(f"{self.folder / LABELS} holds {len(labels):,} labels of {len(pixels):,} images.")
-        targets = torch.from_numpy(labels[:count].astype(np.int64))
-        if int(targets.max()) >= len(self.task.class_names):
+        if isinstance(self.task, ImageTask) and pixels.shape[1:3] != self.task.test.images.shape[2:]:
+            sides = (
+                " x ".join(map(str, shape)) for shape in (pixels.shape[1:3], self.task.test.images.shape[2:])
+            )
             raise InputError(
-                f"{self.folder / LABELS} holds the label {int(targets.max())}, but the run knows "
-                f"{len(self.task.class_names)} classes: choose the set that goes with its data."
+                "{} holds images of {} pixels, and those of the run have {}: choose the set that goes with its "
+                "data.".format(self._file(name), *sides)
+            )
+        count = len(pixels) // 5
+        if not count or labels.shape not in ((count,), (len(pixels),)) or labels.dtype.kind not in "iu":
+            raise InputError(
+                f"{self.folder / LABELS} holds {labels.dtype} values of shape {labels.shape}, and {name}.npy "
+                f"{len(pixels):,} images: a whole number for each image of a severity was expected."
+            )
+        targets = torch.from_numpy(labels[:count].astype(np.int64))
+        classes = len(self.task.class_names)
+        if outside := [label for label in (int(targets.min()), int(targets.max())) if not 0 <= label < classes]:
+            raise InputError(
+                f"{self.folder / LABELS} holds the label {outside[0]}, but the run knows {classes} classes: "
+                "choose the set that goes with its data."
             )
         return Arrays(pixels[count * (severity - 1) : count * severity], targets)
 
@@ -255,7 +267,9 @@ class CorruptedTest:
         return self._some(self.task.test)
 
     def read(self, name: str, severity: int) -> Images:
-        """Return the images of a corruption at a severity; raises `InputError` where there are none."""
+        """Return the images of a corruption at a severity; raises `InputError` where there can be none."""
+        if isinstance(self.task, ImageTask):
+            refuse_grey(self.task.test.images)
         if self.folder is not None:
             return self._some(CorruptedSets(self.folder, self.task).read(name, severity))
         refuse_unknown(name)

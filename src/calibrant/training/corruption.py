@@ -50,7 +50,7 @@ class CorruptionPlan:
         data: where the data lie, "root", and how many processes read them, "workers", where not as the run did.
 
     Raises:
-        InputError: a severity that there is not.
+        InputError: a severity that there is not, or a seed below 0.
     """
 
     names: Sequence[str] | None = None
@@ -64,6 +64,12 @@ class CorruptionPlan:
         for severity in self.severities:
             if severity not in SEVERITIES:
                 raise InputError(f"A corruption has the severities 1 to 5, not {severity}.")
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0, not {self.seed}.")
+        # What is named twice counts once.
+        object.__setattr__(self, "severities", tuple(dict.fromkeys(self.severities)))
+        if self.names is not None:
+            object.__setattr__(self, "names", tuple(dict.fromkeys(self.names)))
 
     def place(self, run: RunFolder) -> Path:
         """Return the file in which a run keeps what it found: of these images, this number and this seed."""
@@ -93,8 +99,8 @@ class CorruptionResult:
         self._found: dict[str, dict[str, Values]] = {}
         if path.is_file():
             try:
-                self._found = json.loads(path.read_text())["values"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                self._found = dict(json.loads(path.read_text())["values"])
+            except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{path} is damaged ({error!r}); delete it to judge again.") from None
 
     def values(self, name: str, severity: int) -> Values:

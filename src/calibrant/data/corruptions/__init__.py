@@ -59,11 +59,7 @@ def corrupt(images: Tensor, name: str, severity: int, *, ids: Tensor, seed: int 
         (True, 0.1)
     """
     make = refuse_unknown(name)
-    if images.shape[1] != 3:
-        raise InputError(
-            f"The corruptions are published for colour images of 3 channels, not {images.shape[1]}: judge a "
-            "run on photographs."
-        )
+    refuse_grey(images)
     values = strength(name, severity, min(images.shape[2:]))
     kind = zlib.crc32(name.encode())
     chunk = max(_AT_A_TIME // images[0].numel(), 1) if len(images) else 1
@@ -74,6 +70,15 @@ def corrupt(images: Tensor, name: str, severity: int, *, ids: Tensor, seed: int 
         # A little more: what is a whole level but for rounding stays one.
         parts.append(torch.from_numpy((255 * changed.clip(0, 1) + 1e-3).astype(np.uint8)))
     return torch.cat(parts) if parts else images
+
+
+def refuse_grey(images: Tensor) -> None:
+    """Raise `InputError` for (N, C, H, W) images that are not in colour."""
+    if images.shape[1] != 3:
+        raise InputError(
+            f"The corruptions are published for colour images of 3 channels, not {images.shape[1]}: judge a "
+            "run on photographs."
+        )
 
 
 def refuse_unknown(name: str) -> Corruption:
@@ -90,4 +95,4 @@ def refuse_unknown(name: str) -> Corruption:
     return CORRUPTIONS[name]
 
 
-__all__ = ["CORRUPTIONS", "EXTRA", "SEVERITIES", "STANDARD", "corrupt", "refuse_unknown"]
+__all__ = ["CORRUPTIONS", "EXTRA", "SEVERITIES", "STANDARD", "corrupt", "refuse_grey", "refuse_unknown"]
