@@ -1,6 +1,8 @@
 """A text classifier of Hugging Face from a folder: a tiny BERT, its tokens, two steps of training, mistakes."""
 
 import csv
+import json
+import shutil
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from calibrant import models
 from calibrant.cli import main
 from calibrant.data import text_table
 from calibrant.errors import InputError
+from calibrant.export import export_run
 from calibrant.training.recipe_files import load_recipe
 from calibrant.training.runner import read_data, run
 from calibrant.training.stages import restore
@@ -117,3 +120,22 @@ def test_a_folder_without_a_network_is_said(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="takes texts that a tokenizer cuts"):
         models.create(f"hf:{tmp_path}", num_classes=2)
+
+
+def test_damaged_weights_are_said(folder, tmp_path):
+    shutil.copy(folder / "config.json", tmp_path)
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:200])
+    with pytest.raises(InputError, match=r"cannot be read: .*header"):
+        models.create(f"hf:{tmp_path}", num_classes=2, padding=0)
+
+
+def test_an_export_says_how_texts_are_cut_and_not_where_the_folder_is(folder, tmp_path):
+    target = run(recipe_of(folder), tmp_path / "run")
+    found = export_run(target, formats=["torch"], samples=4)
+    said = found.facts["input"]["meaning"]
+    assert "by the tokenizer of the network" in said
+    assert "keeps its first 11" in said
+    assert "0 fills the end" in said
+    assert found.facts["words"][2:5] == ["[CLS]", "[SEP]", "[MASK]"]
+    assert found.facts["run"]["model"] == f"hf:{folder.name}"
+    assert str(folder) not in json.dumps(found.facts)

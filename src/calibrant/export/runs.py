@@ -180,7 +180,16 @@ def _facts(
             name: {"type": "float32", "shape": ["batch", *shape], "meaning": meaning}
             for name, meaning in zip(OUTPUTS, meanings, strict=True)
         },
-        "run": {"model": recipe.model.name, **{key: result[key] for key in ("recipe", "method", "seed")}},
+        "run": {
+            "model": _named(recipe.model.name),
+            **{key: result[key] for key in ("recipe", "method", "seed")},
+        },
         "versions": versions(),
         **words,
     }
+
+
+def _named(model: str) -> str:
+    """Return the name of a network; of one from a folder without where on this machine it is."""
+    source, colon, folder = model.partition(":")
+    return f"{source}:{Path(folder).name}" if source == "hf" and colon else model

@@ -47,7 +47,7 @@ def samples_of(data: Data) -> Samples:
         ('image', [4.9], [6.0])
     """
     if isinstance(data, TextData):
-        return Samples(data.inputs, _WORDS, words=data.task.words)
+        return Samples(data.inputs, _texts(data), words=data.task.words)
     if isinstance(data, DenseData):
         return Samples(data.inputs, _maps(data))
     if isinstance(data, FileImageData):
@@ -60,6 +60,16 @@ def samples_of(data: Data) -> Samples:
     assert isinstance(data, ImageData)
     mean, std = data.task.mean, data.task.std
     return Samples(data.inputs, f"Pixels as the data set stores them; {_normalised(mean, std)}", mean, std)
+
+
+def _texts(data: TextData) -> str:
+    if data.task.vectors is not None:
+        return _WORDS
+    return (
+        "Numbers of tokens, which are their places in the list of the metadata: the text as it is cut by the "
+        "tokenizer of the network, with the tokens that it adds; a longer text keeps its first "
+        f"{data.task.test.tokens.shape[1]}, and {data.task.padding} fills the end of a shorter one."
+    )
 
 
 def _normalised(mean: list[float], std: list[float]) -> str:

@@ -69,6 +69,7 @@ def from_folder(folder: str, num_classes: int, padding: int | None, options: dic
             f"The network 'hf:{folder}' takes texts that a tokenizer cuts; choose another model.name for other "
             "data."
         )
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     config = AutoConfig.from_pretrained(place, local_files_only=True, num_labels=num_classes)
@@ -82,7 +83,7 @@ def from_folder(folder: str, num_classes: int, padding: int | None, options: dic
             model = AutoModelForSequenceClassification.from_pretrained(
                 place, config=config, local_files_only=True, dtype=torch.float32, ignore_mismatched_sizes=True
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"The network in {place} cannot be read: {reason[:300]}") from None
     # Read in evaluation mode; a stage trains it, dropout included.
