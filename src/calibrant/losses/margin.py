@@ -26,7 +26,7 @@ class MarginLoss(Loss):
     the penalty.
 
     Args:
-        margin: m >= 0, the distance that costs nothing. Published: 6 on CIFAR-10, 10 elsewhere.
+        margin: m >= 0, the distance that costs nothing. Published: 10 on Tiny-ImageNet.
         alpha: weight of the penalty; 0.1 in every published result.
         class_reduction: "mean" over the classes, as the published code and its alpha; "sum" as the paper's
             equation writes it, which is C times stronger.
