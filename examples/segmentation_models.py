@@ -33,7 +33,7 @@ def compose(chosen: range, maps: int, seed: int) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def train(criterion: losses.Loss, epochs: int = 25) -> nn.Module:
+def train(criterion: losses.Loss, epochs: int = 24) -> nn.Module:
     """Train a small U-Net from the same start with any loss."""
     torch.manual_seed(0)
     network = smp.Unet(
@@ -46,7 +46,7 @@ def train(criterion: losses.Loss, epochs: int = 25) -> nn.Module:
     )
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     for _ in range(epochs):
-        for batch in torch.randperm(len(train_x)).split(12):
+        for batch in torch.randperm(len(train_x)).split(8):
             optimizer.zero_grad()
             criterion(network(train_x[batch]), train_y[batch]).backward()
             optimizer.step()
@@ -60,9 +60,9 @@ def show(name: str, logits: Tensor) -> None:
     print(f"{name:<32} accuracy {accuracy:.3f}  ECE {ece:.4f}")
 
 
-train_x, train_y = compose(range(500), 48, seed=0)
-val_x, val_y = compose(range(500, 900), 30, seed=1)
-test_x, test_y = compose(range(900, 1797), 60, seed=2)
+train_x, train_y = compose(range(500), 32, seed=0)
+val_x, val_y = compose(range(500, 900), 20, seed=1)
+test_x, test_y = compose(range(900, 1797), 40, seed=2)
 
 for name in ("ce", "mbls"):
     network = train(losses.create(name, ignore_index=IGNORED))
