@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 from calibrant import losses, posthoc
 from calibrant.metrics import functional as metrics
 
-EPOCHS = 20
+EPOCHS = 12
 
 digits = load_digits()
 order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))
@@ -32,8 +32,8 @@ labels = torch.as_tensor(digits.target)[order]
 def train(criterion: nn.Module) -> nn.Module:
     """Train as timm's script does, with any criterion."""
     torch.manual_seed(0)
-    network = timm.create_model("test_byobnet", num_classes=10, in_chans=1)
-    optimizer = create_optimizer_v2(network, opt="adamw", lr=3e-3, weight_decay=0.05)
+    network = timm.create_model("test_resnet", num_classes=10, in_chans=1)
+    optimizer = create_optimizer_v2(network, opt="adamw", lr=5e-3, weight_decay=0.05)
     scheduler, _ = create_scheduler_v2(optimizer, sched="cosine", num_epochs=EPOCHS, min_lr=1e-5)
     # Mixup would smooth the labels too: what the target is like is left to the loss.
     mixup = Mixup(mixup_alpha=0.2, label_smoothing=0.0, num_classes=10)
