@@ -61,5 +61,5 @@ def test_parts_make_the_whole():
 
 
 def test_without_vectors_it_is_said_what_is_needed():
-    with pytest.raises(InputError, match="'text_cnn' takes texts, whose words have vectors"):
+    with pytest.raises(InputError, match="'text_cnn' takes texts whose words have vectors"):
         models.create("text_cnn", num_classes=3)
