@@ -100,10 +100,22 @@ def test_maps_and_labels_that_do_not_count() -> None:
     assert torch.equal(fitted(maps).movedim(1, -1).reshape(-1, 3), flat(logits))
 
 
+@pytest.mark.parametrize("score", ["lac", "aps"])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_as_few_rows_as_are_said_to_be_enough(confidence: float, score: str) -> None:
+    enough = round(1 / (1 - confidence))
+    logits, target = torch.randn(enough, 3), torch.arange(enough) % 3
+    assert ConformalSets(confidence, score).fit(logits, target).converged_  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"give at least {enough}\\."):
+        ConformalSets(confidence, score).fit(logits[1:], target[1:])  # type: ignore[arg-type]
+
+
 def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, target = drawn(30, 3)
     with pytest.raises(InputError, match=r"30 rows support no sets of confidence 0.99: give at least 100"):
         ConformalSets(0.99).fit(logits, target)
+    with pytest.raises(InputError, match=r"30 rows support no sets of confidence 0.02: give at least 50"):
+        ConformalSets(0.02, "aps").fit(logits, target)
     with pytest.raises(InputError, match="confidence must be between 0 and 1"):
         ConformalSets(90)
     with pytest.raises(InputError, match="score must be 'lac' or 'aps'"):

@@ -152,8 +152,8 @@ class ConformalSets(Calibrator):
 
     Raises:
         InputError: a confidence outside (0, 1), an unknown score; "aps" without MAPIE; fewer rows than
-            1 / (1 - confidence), which support no such set; labels of two classes with "aps"; as
-            `Calibrator.fit` says; used before a fit, or for another number of classes.
+            1 / (1 - confidence), or with "aps" than 1 / confidence, which support no such set; labels of two
+            classes with "aps"; as `Calibrator.fit` says; used before a fit, or for another number of classes.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -184,10 +184,12 @@ class ConformalSets(Calibrator):
     def fit(self, logits: Tensor, target: Tensor, ignore_index: int | Iterable[int] | None = None) -> Self:
         """Find the quantile; arguments, result and errors are those of `Calibrator.fit`."""
         rows, labels = self.checked(logits, target, ignore_index)
-        if len(labels) * (1 - self.confidence) < 1:
+        # A little less: 1 - 0.9 is a little less than 0.1.
+        rarer = min(self.confidence, 1 - self.confidence) if self.score == "aps" else 1 - self.confidence
+        least = math.ceil(1 / rarer - 1e-9)
+        if len(labels) < least:
             raise InputError(
-                f"{len(labels)} rows support no sets of confidence {self.confidence}: give at least "
-                f"{int(np.ceil(1 / (1 - self.confidence)))}."
+                f"{len(labels)} rows support no sets of confidence {self.confidence}: give at least {least}."
             )
         if self.score == "aps" and int(labels.bincount().count_nonzero()) < 3:
             raise InputError("Sets of the score 'aps' need labels of three classes or more; take score 'lac'.")
