@@ -152,3 +152,12 @@ def test_an_error_of_our_own_is_not_hidden(monkeypatch):
     monkeypatch.setattr("calibrant.cli.listing.execute", broken)
     with pytest.raises(RuntimeError, match="ours"):
         main(["list", "losses"])
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_sentence(capsys, tmp_path):
+    (tmp_path / "said.csv").write_text("logit_0,logit_1,label\n1,0,0\n0,1,1\n2,0,1\n")
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "t.safetensors"
+    assert main(["calibrate", str(tmp_path / "said.csv"), "--method", "temperature", "--out", str(out)]) == 2
+    err = capsys.readouterr().err
+    assert err.endswith(f"calibrant: {tmp_path / 'file'} cannot be read or written: File exists.\n")

@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints; decides nothing. Each command is loaded when it is used."""
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,18 @@ OPTIONAL = (
     "torchvision",
     "transformers",
 )
+#: What is wrong with a path that the user named, or with the disk, rather than with us.
+PLACES = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if package not in OPTIONAL:
             raise
         print(f"calibrant: this needs {package}; pip install 'calibrant[all]' brings it.", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in PLACES:
+            raise
+        place = "A file" if error.filename is None else error.filename
+        print(f"calibrant: {place} cannot be read or written: {error.strerror}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("calibrant: interrupted; the same command goes on from here.", file=sys.stderr)
