@@ -61,8 +61,8 @@ def show(name: str, logits: Tensor) -> None:
 
 
 train_x, train_y = compose(range(500), 32, seed=0)
-val_x, val_y = compose(range(500, 900), 20, seed=1)
-test_x, test_y = compose(range(900, 1797), 40, seed=2)
+val_x, val_y = compose(range(500, 900), 12, seed=1)
+test_x, test_y = compose(range(900, 1797), 30, seed=2)
 
 for name in ("ce", "mbls"):
     network = train(losses.create(name, ignore_index=IGNORED))
