@@ -39,7 +39,7 @@ def test_what_is_not_said_comes_from_the_recipe():
         "cals",
     ]
     published = [recipe.method for recipe, _ in plan(["cifar10/mbls"], {}, seeds=[0])]
-    assert published == "ce mmce ecp ls focal flsd mdca cpc mbls crl acls".split()
+    assert published == ["ce", "mmce", "ecp", "ls", "focal", "flsd", "mdca", "cpc", "mbls", "crl", "acls"]
 
 
 def test_a_method_that_is_named_twice_runs_once():

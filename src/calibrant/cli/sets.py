@@ -33,7 +33,13 @@ def calibrate_sets(
         found = judge_sets(test, lambda given, _: fitted(given))
     else:
         ignore = file.ignore_index
-        held = cross_validated(lambda: ConformalSets(**arguments), logits, target, ignore_index=ignore).bool()
+        try:
+            held = cross_validated(lambda: ConformalSets(**arguments), logits, target, ignore_index=ignore).bool()
+        except InputError as error:
+            raise InputError(
+                f"All rows of {file.path} make sets, but the folds that they would be measured by are too small "
+                f"({str(error).rstrip('.')}); name other predictions with --test."
+            ) from None
         found = judge_sets(file, lambda given, first: held[first : first + len(given)])
     saved = save_calibrator(fitted, options["out"], file.class_names) if "out" in options else None
     if options.get("json"):
