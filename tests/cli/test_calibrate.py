@@ -144,6 +144,14 @@ def test_sets_hold_the_label_as_often_as_asked(capsys, files, tmp_path):
     assert "The options of --method 'conformal:alpha=0.1' do not fit" in err
 
 
+def test_folds_too_small_for_sets_are_said(capsys, tmp_path):
+    target = np.arange(12) % 3
+    np.savez(tmp_path / "few.npz", logits=np.eye(3)[target], targets=target)
+    status, _, err = say(capsys, "calibrate", tmp_path / "few.npz", "--method", "conformal")
+    assert status == 2
+    assert "measured by are too small (9 rows support no sets of confidence 0.9: give at least 10)" in err
+
+
 @pytest.mark.parametrize("kind", ["npz", "safetensors", "npy", "folder", "csv", "parquet", "maps"])
 def test_apply_takes_predictions_without_labels(capsys, tmp_path, kind):
     generator = np.random.default_rng(0)

@@ -34,7 +34,9 @@ def calibrate_sets(
     else:
         ignore = file.ignore_index
         try:
-            held = cross_validated(lambda: ConformalSets(**arguments), logits, target, ignore_index=ignore).bool()
+            held = cross_validated(
+                lambda: ConformalSets(**arguments), logits, target, ignore_index=ignore
+            ).bool()
         except InputError as error:
             raise InputError(
                 f"All rows of {file.path} make sets, but the folds that they would be measured by are too small "
