@@ -39,8 +39,8 @@ def calibrate_sets(
             ).bool()
         except InputError as error:
             raise InputError(
-                f"All rows of {file.path} make sets, but the folds that they would be measured by are too small "
-                f"({str(error).rstrip('.')}); name other predictions with --test."
+                f"All rows of {file.path} make sets, but the folds that they would be measured by are too small"
+                f" ({str(error).rstrip('.')}); name other predictions with --test."
             ) from None
         found = judge_sets(file, lambda given, first: held[first : first + len(given)])
     saved = save_calibrator(fitted, options["out"], file.class_names) if "out" in options else None
