@@ -90,7 +90,7 @@ for name in ("ce", "cals_hr"):
     L.seed_everything(0, verbose=False)
     model = Classifier(name)
     trainer = L.Trainer(
-        max_epochs=20,
+        max_epochs=15,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
