@@ -3,6 +3,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from calibrant.cli import main
 from calibrant.errors import InputError
 from calibrant.report import write_figures, write_reliability
 from calibrant.training.run_folder import RunFolder
@@ -37,6 +38,8 @@ def test_without_predictions_there_are_training_curves_alone(make_run: MakeRun, 
     with pytest.raises(InputError, match="no test predictions"):
         write_reliability([run], tmp_path / "two.svg")
     heads = {"training.svg": b"<svg", "training.png": b"\x89PNG", "training.pdf": b"%PDF"}
-    paths = write_figures([run], tmp_path / "f")
-    assert [path.name for path in paths] == list(heads)
-    assert all(path.read_bytes().startswith(heads[path.name]) for path in paths)
+    page, folder = tmp_path / "page.html", tmp_path / "f"
+    assert main(["report", str(run.path), "--out", str(page), "--figures", str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted(heads)
+    assert all((folder / name).read_bytes().startswith(head) for name, head in heads.items())
+    assert "Training curves" in page.read_text()

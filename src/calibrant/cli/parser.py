@@ -4,6 +4,7 @@ import re
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -47,6 +48,7 @@ def parse(arguments: list[str]) -> tuple[Command, Options]:
     return execute, given.get(name) or {}
 
 
+@cache
 def _build() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     commands = {
         "run": (_run(), "train one recipe"),
