@@ -104,6 +104,20 @@ def test_large_sets_iterate_in_their_own_type_and_agree(monkeypatch: pytest.Monk
     assert float(fast.temperature_) == pytest.approx(float(exact.temperature_), rel=1e-6)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_large_sets_with_an_offset_lose_no_precision(
+    monkeypatch: pytest.MonkeyPatch, kind: torch.dtype
+) -> None:
+    logits, target = drawn(20_000, 20)
+    logits = (2 * logits + 300 * torch.rand(20_000, 1, generator=torch.Generator().manual_seed(1))).to(kind)
+    exact = TemperatureScaling().fit(logits.double(), target)
+    monkeypatch.setattr(module, "_LARGE", 50_000)
+    fast = TemperatureScaling().fit(logits, target)
+    assert fast.converged_
+    assert fast.iterations_ <= 4
+    assert float(fast.temperature_) == pytest.approx(float(exact.temperature_), rel=2e-6)
+
+
 def test_the_result_does_not_depend_on_the_order_of_the_rows() -> None:
     logits, target = drawn()
     order = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))

@@ -18,6 +18,8 @@ from calibrant.posthoc.registry import register
 _LARGE = 4_000_000
 #: Elements that a pass treats at a time: within the cache, but with few barriers between threads.
 _CHUNK = 1 << 19
+#: A sharpness at which all predictions are uniform.
+_NEARLY_FLAT = 1e-12
 
 #: The grids of published code: 0.1 … 10 (focal_calibration, MbLS, ACLS, MDCA) and 0.1 … 1.9 (CALS).
 GRIDS: dict[str, tuple[float, ...]] = {
@@ -32,8 +34,10 @@ class TemperatureScaling(Calibrator):
 
     $$\hat T = \arg\min_{T > 0} \; -\frac1N \sum_i \log \mathrm{softmax}(z_i / T)_{y_i}$$
 
-    The objective is convex in 1/T and has one variable, so it needs no optimiser: Newton's method on log T,
-    kept inside a bracket, until the derivative vanishes. T is positive by construction; accuracy never changes.
+    The objective is convex in 1/T and has one variable, so it needs no optimiser: Halley's method on log T,
+    kept inside a bracket, until the derivative vanishes: below 1e-12, or so small that a step would move T by
+    less than that share; 1e-6 where more than 4 million logits are treated in their own precision. T is
+    positive by construction; accuracy never changes.
 
     A minimum exists unless every prediction is right (T falls to 0) or the logits know less than nothing
     about the labels (T grows without end). Then T_ is the end of `bounds`, `converged_` is False and a
@@ -130,13 +134,16 @@ class TemperatureScaling(Calibrator):
             return objective.stuck(
                 low, "every prediction is right, so the likelihood grows without end as T falls"
             )
-        if objective.slope_hot >= 0:
+        ends = (-math.log(high), -math.log(low))
+        start = 0.0
+        if not objective.small:
+            for share in (8, 1):
+                start = objective.thinned(_LARGE // share).solve(*ends, start)[0]
+        at, gradient, converged = objective.solve(*ends, start)
+        if not converged and objective.derivatives(_NEARLY_FLAT)[0] >= 0:
             return objective.stuck(
                 high, "the logits predict the labels worse than chance, so T grows without end"
             )
-        ends = (-math.log(high), -math.log(low))
-        start = 0.0 if objective.small else objective.thinned().solve(*ends, 0.0)[0]
-        at, gradient, converged = objective.solve(*ends, start)
         if not converged:
             return objective.stuck(
                 math.exp(-at), f"the optimum lies outside {low:g} <= T <= {high:g}; widen bounds"
@@ -152,7 +159,7 @@ class TemperatureScaling(Calibrator):
             if value < best:
                 best, chosen = value, temperature
         inside = self.grid[0] < chosen < self.grid[-1]
-        gradient = -objective.derivatives(1 / chosen)[0] / chosen
+        gradient = -objective.derivatives(1 / chosen)[0]
         complaint = (
             "" if inside else f"The best temperature of the grid is its end, T = {chosen:g}; widen the grid."
         )
@@ -172,21 +179,16 @@ class _Objective:
     Args:
         logits: (n, C) finite.
         labels: (n,).
+        tolerance: what a derivative may be to count as 0; None for what the type of the passes can tell.
     """
 
-    def __init__(self, logits: Tensor, labels: Tensor) -> None:
-        self.small = logits.numel() <= _LARGE
+    def __init__(self, logits: Tensor, labels: Tensor, tolerance: float | None = None) -> None:
+        self.small = logits.numel() <= _LARGE and tolerance is None
         self.dtype = torch.float64 if self.small else torch.promote_types(logits.dtype, torch.float32)
-        self.tolerance = 1e-12 if self.dtype == torch.float64 else 1e-7
+        self.tolerance = tolerance or (1e-12 if self.dtype == torch.float64 else 1e-6)
         self.logits, self.labels = logits, labels
-        self.top = logits.amax(1, keepdim=True)
-        at_label = logits.gather(1, labels.unsqueeze(1)).double().squeeze(1)
-        self.lag = (self.top.double().squeeze(1) - at_label).mean()
-        self.slope_cold = float(self.lag)
-        # In the logits' own type, which is many times faster than converting: only the sign matters.
-        self.slope_hot = float(
-            (logits.to(torch.promote_types(logits.dtype, torch.float32)).mean(1) - at_label).mean()
-        )
+        self.top = logits.amax(1, keepdim=True).to(self.dtype)
+        self.slope_cold = float((self.top.double() - logits.gather(1, labels.unsqueeze(1))).mean())
         self.passes = 0
 
     @property
@@ -199,19 +201,18 @@ class _Objective:
         """(n,) whether the largest logit, the first of a tie, is that of the label."""
         return self.logits.argmax(1) == self.labels
 
-    def thinned(self, elements: int = _LARGE) -> "_Objective":
-        """Return the objective of evenly spaced rows, for a start value."""
+    def thinned(self, elements: int) -> "_Objective":
+        """Return the objective of evenly spaced rows, roughly, for a start value."""
         stride = max(1, self.logits.numel() // elements)
-        return _Objective(self.logits[::stride].contiguous(), self.labels[::stride])
+        return _Objective(self.logits[::stride].contiguous(), self.labels[::stride], tolerance=1e-4)
 
     def stuck(self, temperature: float, why: str) -> _Found:
         """Return `temperature` as the outcome of a fit that has no minimum."""
-        gradient = -self.derivatives(1 / temperature)[0] / temperature
         complaint = f"Temperature scaling did not converge: {why}. T = {temperature:g} is kept."
-        return _Found(temperature, False, gradient, complaint)
+        return _Found(temperature, False, -self.derivatives(1 / temperature)[0], complaint)
 
     def solve(self, low: float, high: float, start: float) -> tuple[float, float, bool]:
-        """Find where the derivative with respect to log sharpness vanishes, by safeguarded Newton steps.
+        """Find where the derivative with respect to log sharpness vanishes, by safeguarded Halley steps.
 
         Args:
             low: least log sharpness.
@@ -223,45 +224,66 @@ class _Objective:
         """
         untried = {low, high}
         at = min(max(start, low), high)
+        second = third = math.nan
+        close = False
         while True:
             untried.discard(at)
-            sharpness = math.exp(at)
-            first, second = self.derivatives(sharpness)
-            gradient = sharpness * first
-            if abs(gradient) <= self.tolerance:
-                return at, gradient, True
-            low, high = (low, at) if gradient > 0 else (at, high)
+            first, *bends = self.derivatives(math.exp(at), order=1 if close else 3)
+            second, third = bends or (second, third)
+            # Nothing to gain, or T would hardly move.
+            if abs(first) <= self.tolerance * max(1.0, second):
+                return at, first, True
+            low, high = (low, at) if first > 0 else (at, high)
             if high - low < 1e-15:
-                return at, gradient, False
-            step = first / (sharpness * second) if second > 0 else math.copysign(math.inf, first)
-            end = low if step > 0 else high
-            at -= step
+                return at, first, False
+            end = low if first > 0 else high
+            bent = second - first * third / (2 * second) if second > 0 else 0.0
+            share = first / bent if bent > 0 else math.inf
+            step = math.log1p(-share) if share < 1 else -math.inf
+            # The error of such a step is its cube: what follows is to confirm it.
+            close = abs(step) ** 3 < self.tolerance
+            at += step
             if not low < at < high:
                 # Beyond the bracket: look at the end that was asked for once, then halve.
                 at = end if end in untried else (low + high) / 2
 
-    def derivatives(self, sharpness: float) -> tuple[float, float]:
-        """Return the first and the second derivative of the mean NLL with respect to the sharpness."""
+    def derivatives(self, sharpness: float, order: int = 1) -> list[float]:
+        """Return s f', s^2 f'' and s^3 f''' of the mean NLL f at sharpness s, or the first `order` of them.
+
+        They are the mean, variance and third central moment of s times the logit of a class drawn from the
+        prediction, averaged over the rows, the mean less that of the label.
+        """
         self.passes += 1
-        first = second = torch.zeros((), dtype=torch.float64, device=self.logits.device)
-        for below, share in self._chunks():
-            torch.mul(below, sharpness, out=share).exp_()
-            mass = share.sum(1)
-            mean = (share.mul_(below).sum(1) / mass).double()
-            square = (share.mul_(below).sum(1) / mass).double()
-            first = first + mean.sum()
-            second = second + (square - mean * mean).sum()
-        n = len(self.logits)
-        return float(first / n + self.lag), float(second / n)
+        total = torch.zeros(order, dtype=torch.float64, device=self.logits.device)
+        chunks, lag = self._scaled(sharpness)
+        for scaled, mass in chunks:
+            torch.exp(scaled, out=mass)
+            sums = [mass.sum(1), *(mass.mul_(scaled).sum(1) for _ in range(order))]
+            total += _central((torch.stack(sums[1:]) / sums[0]).double()).sum(1)
+        first, *bends = (total / len(self.logits)).tolist()
+        return [first + lag, *bends]
 
     def scores(self, sharpness: float) -> tuple[float, Tensor]:
         """Return the mean NLL and the (n,) confidences."""
         self.passes += 1
-        mass = torch.cat([below.mul_(sharpness).exp_().sum(1) for below, _ in self._chunks()]).double()
-        return float(mass.log().mean() + sharpness * self.lag), 1 / mass
+        # Scaled after the subtraction, which is exact, so that certain predictions lose exactly nothing.
+        chunks, lag = self._scaled(1.0)
+        mass = torch.cat([below.mul_(sharpness).exp_().sum(1) for below, _ in chunks]).double()
+        return float(mass.log().mean() + sharpness * lag), 1 / mass
 
-    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the logits below the largest of their row, a cacheful at a time, and as much room beside them.
+    def _scaled(self, sharpness: float) -> tuple[Iterator[tuple[Tensor, Tensor]], float]:
+        """Return the scaled logits less the largest of their row, in chunks, and how far below labels lie.
+
+        Scaling and subtracting at once saves a walk through the cache. What rounding the scaled largest logit
+        shifts is the same for all logits of a row: the distance of the labels, a mean, takes it in.
+        """
+        sharpness = float(torch.tensor(sharpness, dtype=self.dtype))
+        shift = sharpness * self.top
+        rounding = float((shift - sharpness * self.top.double()).mean())
+        return self._chunks(sharpness, -shift), rounding + sharpness * self.slope_cold
+
+    def _chunks(self, sharpness: float, added: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield sharpness * logits + added, a cacheful at a time, and as much room beside them.
 
         Both are overwritten by the next: fresh memory for each would cost more than the arithmetic.
         """
@@ -270,8 +292,17 @@ class _Objective:
         room = self.logits.new_empty((2, rows, classes), dtype=self.dtype)
         for start in range(0, n, rows):
             chunk = self.logits[start : start + rows]
-            below, beside = room[:, : len(chunk)]
-            yield below.copy_(chunk).sub_(self.top[start : start + rows].to(self.dtype)), beside
+            scaled, beside = room[:, : len(chunk)]
+            yield torch.add(added[start : start + rows], chunk, alpha=sharpness, out=scaled), beside
+
+
+def _central(moments: Tensor) -> Tensor:
+    """Return mean, variance and third central moment of the first three moments; or the mean of it alone."""
+    if len(moments) == 1:
+        return moments
+    mean, square, cube = moments
+    variance = square - mean * mean
+    return torch.stack((mean, variance, cube - mean * (square + 2 * variance)))
 
 
 def _candidates(grid: str | Sequence[float] | None) -> tuple[float, ...] | None:
