@@ -36,18 +36,18 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(options.rows, options.classes, generator=generator)
-    target = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+    logits = 4 * torch.randn(options.rows, options.classes, generator=generator)
+    target = torch.multinomial((logits / 2).softmax(1), 1, generator=generator).squeeze(1)
     print(f"{options.rows} x {options.classes}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"{'method':22}{'fit / s':>10}{'apply / s':>11}")
     for name in options.methods:
         calibrator = create(name, num_classes=options.classes)
         try:
-            fit = seconds(lambda c=calibrator: c.fit(2 * logits, target), options.repeats)
+            fit = seconds(lambda c=calibrator: c.fit(logits, target), options.repeats)
         except InputError as error:
             print(f"{name:22}{error}")
             continue
-        apply = seconds(lambda c=calibrator: c(2 * logits), options.repeats)
+        apply = seconds(lambda c=calibrator: c(logits), options.repeats)
         print(f"{name:22}{fit:10.3f}{apply:11.3f}", flush=True)
 
 
