@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium import webdriver
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -29,18 +30,17 @@ NAMED = {"button", "link", "tab", "tabpanel", "tablist", "table", "image", "regi
 @contextmanager
 def opened_browser() -> Iterator[Any]:
     """Start Chromium; skips where there is none."""
-    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = shutil.which("chromedriver")
     if browser is None or driver is None:
         pytest.skip(f"no {'browser (chromium or google-chrome)' if driver else 'chromedriver'} is installed")
-    options = selenium.ChromeOptions()
+    options = webdriver.ChromeOptions()
     options.binary_location = browser
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for flag in (*FLAGS, f"--user-data-dir={folder}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        started = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+        started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
         try:
             yield started
         finally:
