@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from calibrant.errors import InputError
+from calibrant.labels import check_labels, counted
 
 Reduction = Literal["none", "mean", "sum"]
 
@@ -196,9 +197,9 @@ class Loss(nn.Module):
         if target.is_floating_point():
             return Batch(logits, target.to(logits.dtype), None, index)
         target = target.long()
-        valid = _is_none_of(target, self.ignored)
+        valid = counted(target, self.ignored)
         if self._looks_at(logits):
-            _check_labels(target, valid, logits.shape[1])
+            check_labels(target, valid, logits.shape[1])
         if valid is not None:
             target = torch.where(valid, target, torch.zeros_like(target))
         return Batch(logits, target, valid, index)
@@ -292,26 +293,6 @@ def _labels(ignore_index: int | Iterable[int] | None) -> tuple[int, ...]:
     if ignore_index is None:
         return ()
     return (ignore_index,) if isinstance(ignore_index, int) else tuple(int(i) for i in ignore_index)
-
-
-def _is_none_of(target: Tensor, labels: tuple[int, ...]) -> Tensor | None:
-    valid = None
-    for label in labels:
-        differs = target != label
-        valid = differs if valid is None else valid & differs
-    return valid
-
-
-def _check_labels(target: Tensor, valid: Tensor | None, classes: int) -> None:
-    wrong = (target < 0) | (target >= classes)
-    if valid is not None:
-        wrong &= valid
-    if wrong.any():
-        where = tuple(int(i) for i in wrong.nonzero()[0])
-        raise InputError(
-            f"Label {int(target[where])} at position {where} is outside [0, {classes}); "
-            "if it marks what should not count, pass it as ignore_index."
-        )
 
 
 def _refuse_nan(logits: Tensor, valid: Tensor | None) -> None:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.losses.base import Batch, Loss, _check_labels, _is_none_of
+from calibrant.labels import check_labels, counted
+from calibrant.losses.base import Batch, Loss
 
 
 class BinaryLoss(Loss):
@@ -37,9 +38,9 @@ class BinaryLoss(Loss):
             return Batch(logits, target.to(logits.dtype), None, index)
         labels = target.long()
         labels = labels.squeeze(1) if labels.dim() == logits.dim() else labels
-        valid = _is_none_of(labels, self.ignored)
+        valid = counted(labels, self.ignored)
         if self._looks_at(logits):
-            _check_labels(labels, valid, 2)
+            check_labels(labels, valid, 2)
         if valid is not None:
             labels = torch.where(valid, labels, torch.zeros_like(labels))
         return Batch(logits, labels.unsqueeze(1).to(logits.dtype), valid, index)

@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from calibrant.labels import counted
 from calibrant.metrics.over_images import PARTS, OverImages
-from calibrant.metrics.rows import checked, ignored_mask
+from calibrant.metrics.rows import checked
 from calibrant.metrics.segmentation import scores_of_areas
 from calibrant.metrics.state import Spec, Sums
 
@@ -64,7 +65,7 @@ class LabelScores(OverImages):
         rows = checked(logits[None], label[None], inputs="logits", ignore_index=self.ignore_index)
         own: Sums = {}
         if self.background:
-            thing = ignored_mask(label, (0, self.ignore_index))
+            thing = counted(label, (0, self.ignore_index))
             assert thing is not None
             found = self._top.zeros()
             if thing.any():

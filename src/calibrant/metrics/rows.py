@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
+from calibrant.labels import check_labels, counted
 
 Inputs = Literal["logits", "probs"]
 
@@ -240,7 +241,7 @@ def checked(
     if values.shape[1] == 0:
         raise InputError("values have no classes: their second axis is empty.")
     values, target = values.detach(), target.detach().to(values.device).long()
-    valid = ignored_mask(target, ignore_index)
+    valid = counted(target, ignore_index)
     check_labels(target, valid, max(values.shape[1], 2))
     if valid is not None:
         target = torch.where(valid, target, 0)
@@ -255,29 +256,6 @@ def checked(
         None if valid is None else valid.reshape(shape),
         inputs,
     )
-
-
-def ignored_mask(target: Tensor, ignore_index: int | Iterable[int] | None) -> Tensor | None:
-    """Return where the labels count, None when nothing is to be ignored."""
-    ignored = (ignore_index,) if isinstance(ignore_index, int) else tuple(ignore_index or ())
-    valid: Tensor | None = None
-    for label in ignored:
-        differs = target != label
-        valid = differs if valid is None else valid & differs
-    return valid
-
-
-def check_labels(target: Tensor, valid: Tensor | None, classes: int) -> None:
-    """Raise `InputError` for the first label outside [0, classes) that counts."""
-    wrong = (target < 0) | (target >= classes)
-    if valid is not None:
-        wrong &= valid
-    if wrong.any():
-        where = tuple(int(i) for i in wrong.nonzero()[0])
-        raise InputError(
-            f"Label {int(target[where])} at position {where} is outside [0, {classes}); "
-            "if it marks what should not count, pass it as ignore_index."
-        )
 
 
 def _refuse_values(rows: Rows) -> None:

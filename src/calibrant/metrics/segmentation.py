@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.metrics.rows import check_labels, ignored_mask
+from calibrant.labels import check_labels, counted
 
 
 class SegmentationScores(NamedTuple):
@@ -109,7 +109,7 @@ def map_areas(
             f"{tuple(predicted.shape)} and {target.dtype} of shape {tuple(target.shape)}."
         )
     target = target.long()
-    valid = ignored_mask(target, ignore_index)
+    valid = counted(target, ignore_index)
     check_labels(target, valid, num_classes)
     check_labels(predicted.long(), valid, num_classes)
     if valid is not None:

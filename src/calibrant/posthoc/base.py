@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from calibrant.errors import InputError
+from calibrant.labels import check_labels, counted
 
 #: What a probability of 0 counts as where its logarithm must be a number.
 LEAST = 1e-12
@@ -78,18 +79,13 @@ class Calibrator(nn.Module):
                 f"{tuple(logits.shape)}: give integer labels {tuple(logits.shape[:1] + logits.shape[2:])}."
             )
         rows = logits.detach().movedim(1, -1).reshape(-1, logits.shape[1])
+        valid = counted(target, ignore_index)
+        check_labels(target, valid, logits.shape[1])
         labels = target.reshape(-1).long()
-        if ignore_index is not None:
-            kept = ~is_ignored(labels, ignore_index)
-            rows, labels = rows[kept], labels[kept]
+        if valid is not None:
+            rows, labels = rows[valid.reshape(-1)], labels[valid.reshape(-1)]
         if not len(labels):
             raise InputError(f"{name} has nothing to fit: there is no row, or every label is ignored.")
-        wrong = (labels < 0) | (labels >= logits.shape[1])
-        if wrong.any():
-            raise InputError(
-                f"Label {int(labels[wrong][0])} is outside [0, {logits.shape[1]}); "
-                "if it marks what should not count, pass it as ignore_index."
-            )
         # A sum is one pass without a temporary; the exact place is sought only once something is wrong.
         if not rows.sum().isfinite() and (bad := ~rows.isfinite()).any():
             row, column = (int(i) for i in bad.nonzero()[0])
@@ -172,11 +168,3 @@ def check_classes(calibrator: Calibrator, classes: int, logits: Tensor) -> None:
             f"{name} was fitted to {classes} classes; it takes logits of shape (N, {classes}, *), not "
             f"{tuple(logits.shape)}."
         )
-
-
-def is_ignored(labels: Tensor, ignore_index: int | Iterable[int] | None) -> Tensor:
-    """Return where a label is one of those that count nowhere."""
-    if ignore_index is None:
-        return torch.zeros_like(labels, dtype=torch.bool)
-    ignored = [ignore_index] if isinstance(ignore_index, int) else [int(i) for i in ignore_index]
-    return torch.isin(labels, labels.new_tensor(ignored))

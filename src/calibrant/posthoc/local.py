@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, cross_entropy, pad
 
 from calibrant.errors import InputError
-from calibrant.posthoc.base import Calibrator, ConvergenceWarning, check_classes, is_ignored
+from calibrant.labels import counted
+from calibrant.posthoc.base import Calibrator, ConvergenceWarning, check_classes
 from calibrant.posthoc.registry import register
 from calibrant.posthoc.temperature import TemperatureScaling
 
@@ -109,7 +110,8 @@ class LocalTemperatureScaling(Calibrator):
         weights = self._first_weights(channels, device)
         self._take(weights)
         truth = _maps(target.unsqueeze(1)).squeeze(1).long()
-        truth = truth.masked_fill(is_ignored(truth, ignore_index), -100)
+        if (valid := counted(truth, ignore_index)) is not None:
+            truth = truth.masked_fill(~valid, -100)
         data = _Maps(maps, truth, given, len(labels))
         before = self._nll(data)
         self._minimise(data.thinned(self.pixels), weights)
