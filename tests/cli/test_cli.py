@@ -161,3 +161,11 @@ def test_a_file_in_the_place_of_a_folder_is_one_sentence(capsys, tmp_path):
     assert main(["calibrate", str(tmp_path / "said.csv"), "--method", "temperature", "--out", str(out)]) == 2
     err = capsys.readouterr().err
     assert err.endswith(f"calibrant: {tmp_path / 'file'} cannot be read or written: File exists.\n")
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = [sys.executable, "-m", "calibrant.cli", "list", "losses"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+    assert listing.returncode == 141

@@ -150,6 +150,6 @@ def test_a_run_on_maps_is_refused(tmp_path, capsys):
     recipe = tiny_recipe(data__name="tiny_maps", model__name="tiny_dense_net", train__loss__name="bce")
     run_.path.mkdir()
     run_.recipe_path.write_text(to_yaml(recipe))
-    run_.write_result({"schema": 1})
+    run_.write_result({"recipe": "tiny", "method": "bce", "seed": 0, "metrics": {}, "data": {}})
     assert main(["corrupt", str(tmp_path)]) == 2
     assert "judge classifiers of images, and" in capsys.readouterr().err

@@ -62,6 +62,22 @@ def test_damaged_files_are_named(tmp_path):
     run.result_path.write_text('{"schema": ')
     with pytest.raises(InputError, match=r"result\.json is no JSON"):
         run.result()
+    run.result_path.write_text('{"schema": 1}')
+    with pytest.raises(InputError, match=r"result\.json says nothing of 'recipe'"):
+        run.result()
+    run.result_path.write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"result\.json is damaged"):
+        run.result()
+
+
+@pytest.mark.parametrize(
+    "content", [b"epoch,val_ece\n\xff,1\n", b"epoch,val_ece\n0\n", b"epoch,val_ece\n0,x\n"]
+)
+def test_a_damaged_history_is_named(tmp_path, content):
+    run = RunFolder(tmp_path)
+    run.history_path.write_bytes(content)
+    with pytest.raises(InputError, match=r"metrics\.csv is damaged"):
+        run.history()
 
 
 def test_runs_are_found_below_a_folder(tmp_path):

@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints; decides nothing. Each command is loaded when it is used."""
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from calibrant.cli.parser import parse
 
         command, options = parse(sys.argv[1:] if arguments is None else list(arguments))
-        return command(options) or 0
+        status = command(options) or 0
+        sys.stdout.flush()
+        return status
     except InputError as error:
         print(f"calibrant: {error}", file=sys.stderr)
         return 2
@@ -52,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"calibrant: this needs {package}; pip install 'calibrant[all]' brings it.", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Who reads has seen enough; what is still in the buffer must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno not in PLACES:
             raise

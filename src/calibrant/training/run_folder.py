@@ -93,7 +93,7 @@ class RunFolder:
         >>> run = RunFolder(tempfile.mkdtemp())
         >>> run.finished
         False
-        >>> run.write_result({"schema": 1, "method": "ce"})
+        >>> run.write_result({"recipe": "r", "method": "ce", "seed": 0, "metrics": {}, "data": {}})
         >>> run.finished, run.result()["method"]
         (True, 'ce')
     """
@@ -164,6 +164,9 @@ class RunFolder:
             raise InputError(f"{self.result_path} is no JSON ({error}); delete it to run again.") from None
         if not isinstance(result, dict):
             raise InputError(f"{self.result_path} holds no result; delete it to run again.")
+        for key in ("recipe", "method", "seed", "metrics", "data"):
+            if key not in result:
+                raise InputError(f"{self.result_path} says nothing of {key!r}; delete it to run again.")
         return result
 
     def recipe_text(self) -> str:
@@ -190,18 +193,18 @@ class RunFolder:
         path = self.stage(stage).history
         if not path.is_file():
             return {}
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = rows[0].keys() if rows else ()
-        return {name: [_number(row[name]) for row in rows] for name in names}
+        names, *rows = _table(path) or [[]]
+        try:
+            return {name: [_number(row[at]) for row in rows] for at, name in enumerate(names)}
+        except (IndexError, ValueError):
+            raise InputError(f"{path} is damaged: a row lacks a number; delete the file.") from None
 
     def class_history(self, stage: StageName = "train") -> dict[str, list[list[float]]]:
         """Return by name what the loss of a stage learned: for each epoch, one value a class."""
         path = self.stage(stage).classes
         if not path.is_file():
             return {}
-        with path.open(newline="") as file:
-            _, *rows = list(csv.reader(file)) or [[]]
+        _, *rows = _table(path) or [[]]
         course: dict[str, list[list[float]]] = {}
         for _, name, *values in rows:
             course.setdefault(name, []).append([float(value) for value in values])
@@ -267,7 +270,10 @@ class RunFolder:
     def _read(self, path: Path) -> str:
         if not path.is_file():
             raise InputError(f"{self.path} is no finished run: it holds no {path.name}.")
-        return path.read_text()
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is damaged ({error}); delete it to run again.") from None
 
 
 def find_runs(paths: list[Path]) -> list[RunFolder]:
@@ -279,6 +285,14 @@ def find_runs(paths: list[Path]) -> list[RunFolder]:
             raise InputError(f"{path} holds no finished run (a folder with a result.json).")
         runs |= {folder: RunFolder(folder) for folder in found}
     return list(runs.values())
+
+
+def _table(path: Path) -> list[list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.reader(file))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is damaged ({error}); delete the file.") from None
 
 
 def _number(text: str | None) -> float:
