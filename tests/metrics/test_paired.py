@@ -8,7 +8,8 @@ from torch import Tensor
 
 from calibrant.errors import InputError
 from calibrant.metrics import functional, paired
-from calibrant.metrics.paired import METRICS, paired_test
+from calibrant.metrics.label_scores import LabelScores
+from calibrant.metrics.paired import METRICS, paired_test, paired_test_of_sums
 
 
 def drawn(n: int = 400, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -128,6 +129,29 @@ def test_pixels_of_an_image_are_swapped_together() -> None:
     # 12 images admit no p-value below 2 in 2^12; 600 independent rows do.
     assert dense.p_value >= 1 / 2**12
     assert flat.p_value == 1 / 5001
+
+
+@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric != "aece"])
+def test_sums_of_images_tell_what_their_pixels_tell(metric: str) -> None:
+    _, target = drawn(2 * 9 * 40)
+    target = target.reshape(2, 9, 5, 8)
+    target[0, 1, :2] = 255
+    runs = []
+    for scale in (1.0, 1.5):
+        maps = [scale * noisy(drawn(9 * 40, seed=seed)[0], seed).reshape(9, 5, 8, 4) for seed in (0, 1)]
+        runs.append([each.movedim(-1, 1) for each in maps])
+    sums: list[list[dict[str, Tensor]]] = []
+    for seeds in runs:
+        sums.append([])
+        for maps in seeds:
+            scores = LabelScores(4)
+            for logits, label in zip(maps, target[0], strict=True):
+                scores.add(logits, label)
+            sums[-1].append(scores.sums())
+    from_sums = paired_test_of_sums(*sums, metric)
+    direct = paired_test(*runs, target[0], inputs="logits", metric=metric, ignore_index=255)
+    assert from_sums == pytest.approx(direct, rel=1e-9)
+    assert abs(from_sums.difference) > 0.001 or metric == "accuracy"
 
 
 def test_ignored_labels_count_nowhere() -> None:

@@ -10,7 +10,9 @@ from PIL import Image
 from calibrant.compare.table import tabulate
 from calibrant.errors import InputError
 from calibrant.training.gap_maps import read_means, read_worst
+from calibrant.training.image_sums import read_image_sums
 from calibrant.training.levels import read_ends
+from calibrant.training.run_folder import RunFolder
 from calibrant.training.runner import read_data, run
 from calibrant.training.stages import build, build_second
 from tests.training.test_runner import run_with_interruptions
@@ -91,6 +93,29 @@ def test_the_table_of_maps_shows_how_well_they_fit(tmp_path):
             "S",
         ]
     assert text.index(tables[0]) < text.index("On nothing") < text.rindex(tables[1])
+
+
+def test_methods_on_maps_are_tested_image_by_image(tmp_path):
+    longer = {**DENSE, "train__loss__name": "binary_ls", "train__loss__args": {"alpha": 0.3}}
+    runs = [run(tiny_recipe(**changes), tmp_path / str(at)) for at, changes in enumerate((DENSE, longer))]
+    table = tabulate(runs)
+    for stage in ("none", "temperature"):
+        (against,) = (each for row in table.rows if (each := row.cells["nll"][stage].against) is not None)
+        means = sorted(row.cells["nll"][stage].mean for row in table.rows)
+        assert against.difference == pytest.approx(means[1] - means[0], rel=1e-9)
+        assert 0 < against.p_value < 1
+    assert all(row.cells["mae"]["none"].against is None for row in table.rows)
+    assert "OE, MAE, F and S are untested." in table.to_text()
+    runs[0].image_sums_path.unlink()
+    assert "untested: the runs keep no predictions" in tabulate(runs).to_text()
+
+
+def test_a_damaged_file_of_image_sums_is_named(tmp_path):
+    target = RunFolder(tmp_path)
+    assert read_image_sums(target, "none") is None
+    target.image_sums_path.write_bytes(b"12345678901234567890")
+    with pytest.raises(InputError, match=r"images\.safetensors is damaged"):
+        read_image_sums(target, "none")
 
 
 @pytest.mark.parametrize("changes", [ASLP, {**ASLP, "train__select": "best"}], ids=["last", "best"])

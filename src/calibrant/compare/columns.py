@@ -49,14 +49,18 @@ EXPLANATION = (
     "Mean ± standard deviation over seeds, on test. * best: the leading mean, and those that a paired "
     "randomisation test on the test samples does not find worse (5 %, Holm); no mark where it tells none apart."
 )
+UNTESTED_EXPLANATION = (
+    "Mean ± standard deviation over seeds, on test; untested: the runs keep no predictions on the same samples."
+)
 ELSEWHERE_EXPLANATION = "Mean ± standard deviation over seeds, untested."
 GROUPS_EXPLANATION = (
     "Many, medium, few: accuracy on the classes with many, with fewer and with few training samples, untested."
 )
+MAPS_EXPLANATION = "OE, MAE, F and S are untested."
 LABELS_EXPLANATION = (
-    "ECE and AECE pool the pixels of all images; image ECE is the mean of that of each image. fg, where there "
-    "is a background: mIoU without it; mean over images, by their pixels, of the ECE of what is not labelled "
-    "so."
+    "The overlap and the means over images are untested. ECE and AECE pool the pixels of all images; image ECE "
+    "is the mean of that of each image. fg, where there is a background: mIoU without it; mean over images, by "
+    "their pixels, of the ECE of what is not labelled so."
 )
 ON_TEST = "†"
 ON_TEST_EXPLANATION = (

@@ -9,6 +9,8 @@ from torch import Tensor
 from calibrant.compare.columns import COLUMNS
 from calibrant.compare.stages import logits_after
 from calibrant.metrics import PairedTest, paired_test
+from calibrant.metrics.paired import paired_test_of_sums
+from calibrant.training.image_sums import ImageSums, read_image_sums
 from calibrant.training.run_folder import Predictions, RunFolder
 
 #: Significance level of "not worse than the best", over all comparisons of one column together.
@@ -57,29 +59,50 @@ class PairedTests:
     def __init__(self, runs: dict[str, dict[int, RunFolder]]) -> None:
         self.runs = runs
         self._read: dict[tuple[str, int], Predictions] = {}
+        self._sums: dict[tuple[str, int, str], ImageSums | None] = {}
         self._stage = ""
         self._after: dict[tuple[str, int], Tensor | None] = {}
 
     def test(self, a: str, b: str, metric: str, stage: str) -> PairedTest | None:
         """Return the test of method a less method b; None where they cannot be paired."""
-        seeds = [
-            s
-            for s in sorted(self.runs[a].keys() & self.runs[b].keys())
-            if self._told(a, s) and self._told(b, s)
-        ]
+        shared = sorted(self.runs[a].keys() & self.runs[b].keys())
+        seeds = [s for s in shared if self._told(a, s) and self._told(b, s)]
+        if not seeds:
+            return self._test_images(a, b, shared, metric, stage)
         pairs = [(self._predictions(a, s), self._predictions(b, s)) for s in seeds]
         same = all(
             torch.equal(p.ids, pairs[0][0].ids) and torch.equal(p.targets, pairs[0][0].targets)
             for pair in pairs
             for p in pair
         )
-        if not pairs or not same:
+        if not same:
             return None
         ours, theirs = ([self._logits(name, s, stage) for s in seeds] for name in (a, b))
         known_a, known_b = ([z for z in logits if z is not None] for logits in (ours, theirs))
         if len(known_a) < len(seeds) or len(known_b) < len(seeds):
             return None
         return paired_test(known_a, known_b, pairs[0][0].targets, inputs="logits", metric=metric)
+
+    def _test_images(self, a: str, b: str, seeds: list[int], metric: str, stage: str) -> PairedTest | None:
+        """Return the test over images, whose pixels are swapped together; None where they cannot be paired."""
+        read = [tuple(self._images(name, s, stage) for name in (a, b)) for s in seeds]
+        pairs = [(ours, theirs) for ours, theirs in read if ours is not None and theirs is not None]
+        if not pairs or metric == "aece":
+            return None
+        first = pairs[0][0]
+        if any(
+            each.names != first.names or not torch.equal(each.sums["rows"], first.sums["rows"])
+            for pair in pairs
+            for each in pair
+        ):
+            return None
+        ours, theirs = ([pair[i].sums for pair in pairs] for i in (0, 1))
+        return paired_test_of_sums(ours, theirs, metric)
+
+    def _images(self, name: str, seed: int, stage: str) -> ImageSums | None:
+        if (name, seed, stage) not in self._sums:
+            self._sums[name, seed, stage] = read_image_sums(self.runs[name][seed], stage)
+        return self._sums[name, seed, stage]
 
     def _told(self, name: str, seed: int) -> bool:
         return self.runs[name][seed].predictions_path("test").is_file()

@@ -18,10 +18,12 @@ from calibrant.compare.columns import (
     LABELS,
     LABELS_EXPLANATION,
     MAPS,
+    MAPS_EXPLANATION,
     METRICS,
     ON_TEST,
     ON_TEST_EXPLANATION,
     UNTESTED,
+    UNTESTED_EXPLANATION,
     WITH_GROUPS,
     WITH_LABELS,
     WITH_MAPS,
@@ -125,10 +127,14 @@ class Table:
         """What a reader must know of the marks and the columns, a sentence or two each."""
         grouped = any(metric in GROUPS for metric in self.metrics)
         labelled = any(metric in LABELS for metric in self.metrics)
+        mapped = any(metric in MAPS for metric in self.metrics)
+        cells = [cell for row in self.rows for stages in row.cells.values() for cell in stages.values()]
+        tested = len(self.rows) < 2 or any(cell.against is not None for cell in cells)
         on_test = any(row.selected_on_test for row in self.rows)
         return [
-            EXPLANATION if self.split == TEST else ELSEWHERE_EXPLANATION,
+            ELSEWHERE_EXPLANATION if self.split != TEST else EXPLANATION if tested else UNTESTED_EXPLANATION,
             *([GROUPS_EXPLANATION] if grouped else []),
+            *([MAPS_EXPLANATION] if mapped and tested and self.split == TEST else []),
             *([LABELS_EXPLANATION] if labelled else []),
             *([ON_TEST_EXPLANATION] if on_test else []),
         ]

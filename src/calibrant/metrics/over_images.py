@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Generator, Tensor
 
+from calibrant.errors import InputError
 from calibrant.metrics import views
 from calibrant.metrics.binning import bin_edges
 from calibrant.metrics.evaluation import Estimate, Reliability, evaluate_state
@@ -79,6 +80,25 @@ class OverImages(ABC):
         unknown = torch.full((RESAMPLES,), math.nan, dtype=torch.float64)
         ends = {name: drawn.get(name, unknown).nanquantile(_ends(level)).tolist() for name in found}
         return {name: Estimate(value, *ends[name]) for name, value in found.items()}
+
+    def sums(self) -> dict[str, Tensor]:
+        """Return what each image adds to the metrics, by name, as `paired_test_of_sums` takes it.
+
+        Raises:
+            InputError: no image was added.
+        """
+        if not self._images:
+            raise InputError("There is nothing to compare: no image was added.")
+        images = {name: torch.stack([part[name] for part in self._images]).double() for name in self._images[0]}
+        return {
+            "rows": images["total"],
+            "accuracy": images["top_correct"].sum(1),
+            "nll": images["nll_sum"],
+            "brier": images["brier_sum"],
+            "top_count": images["top_count"],
+            "top_residual": images["top_confidence"] - images["top_correct"],
+            "class_residual": images["class_confidence"] - images["class_correct"],
+        }
 
     def _drawn(self, seed: int) -> Tensor:
         """Return (RESAMPLES, N) how often each image comes when as many are drawn again."""

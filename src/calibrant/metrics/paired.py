@@ -1,7 +1,8 @@
 """Is method A better calibrated than method B? A randomisation test on the same samples."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -162,6 +163,50 @@ def paired_sums(
     tails = torch.tensor([(1 + level) / 2, (1 - level) / 2], dtype=torch.float64)
     low, high = (difference - torch.quantile((resampled - observed) * scale, tails)).tolist()
     return PairedTest(difference, low, high, (1 + extreme) / (1 + draws))
+
+
+def paired_test_of_sums(
+    sums_a: Sequence[Mapping[str, Tensor]],
+    sums_b: Sequence[Mapping[str, Tensor]],
+    metric: str,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> PairedTest:
+    """Return what `paired_test` does, from the sums of each sample, or group of samples, by name.
+
+    Args:
+        sums_a: of method A, one mapping a seed: the number of "rows" (N,), "accuracy", "nll" and "brier" (N,)
+            summed over them, "top_count" and "top_residual" (N, B), the rows and the sum of confidence less
+            correctness by bin, and "class_residual" (N, C, B), the latter for each class.
+        sums_b: of method B; as many as of A.
+        metric: accuracy, nll, brier, ece, classwise_ece or mce.
+        draws: number of random swaps, and of bootstrap draws.
+        seed: of both.
+    """
+    pairs = [
+        zip(_sum_blocks(a, metric), _sum_blocks(b, metric), strict=True)
+        for a, b in zip(sums_a, sums_b, strict=True)
+    ]
+    classes = sums_a[0]["class_residual"].shape[1] if metric == "classwise_ece" else 1
+    return paired_sums(
+        chain.from_iterable(pairs),
+        sums_a[0]["rows"],
+        metric,
+        parts=len(pairs) * classes,
+        draws=draws,
+        seed=seed,
+    )
+
+
+def _sum_blocks(sums: Mapping[str, Tensor], metric: str) -> list[Tensor]:
+    if metric == "ece":
+        return [sums["top_residual"]]
+    if metric == "mce":
+        return [torch.cat([sums["top_residual"], sums["top_count"]], 1)]
+    if metric == "classwise_ece":
+        return list(sums["class_residual"].unbind(1))
+    return [sums[metric].unsqueeze(1)]
 
 
 def _runs(values: Tensor | Sequence[Tensor]) -> list[Tensor]:

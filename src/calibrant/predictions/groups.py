@@ -8,7 +8,7 @@ from torch import Tensor
 from calibrant.metrics import PairedTest
 from calibrant.metrics.binning import bin_index, convention
 from calibrant.metrics.equal_mass import equal_mass_bins
-from calibrant.metrics.paired import paired_sums
+from calibrant.metrics.paired import paired_test_of_sums
 from calibrant.metrics.rows import Piece, Rows
 from calibrant.metrics.samples import Cells, Grid
 from calibrant.metrics.smooth import smooth_ece
@@ -102,18 +102,8 @@ class GroupSums:
         Where each sample is a group, it is that of `calibrant.metrics.paired_test`; else whole groups are
         swapped, which keeps its size.
         """
-        blocks = zip(self._blocks(metric), other._blocks(metric), strict=True)
-        parts = self.classes if metric == "classwise_ece" else 1
-        return paired_sums(blocks, self["rows"], metric, parts=parts, draws=draws, seed=seed)
-
-    def _blocks(self, metric: str) -> list[Tensor]:
-        if metric == "ece":
-            return [self["top_residual"]]
-        if metric == "mce":
-            return [torch.cat([self["top_residual"], self["top_count"]], 1)]
-        if metric == "classwise_ece":
-            return list(self["class_residual"].unbind(1))
-        return [self[metric].unsqueeze(1)]
+        ours, theirs = ({name: each[name] for name in each._sums} for each in (self, other))
+        return paired_test_of_sums([ours], [theirs], metric, draws=draws, seed=seed)
 
     def intervals(
         self, values: dict[str, float], *, level: float = 0.95, seed: int = 0

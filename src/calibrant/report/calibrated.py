@@ -7,7 +7,7 @@ from markupsafe import Markup
 from calibrant.compare.significance import LEVEL, holm
 from calibrant.compare.stages import DEFAULT, RAW, calibration
 from calibrant.metrics import paired_test
-from calibrant.report.leading import all_named, ece_of, marked, named
+from calibrant.report.leading import all_named, ece_of, marked, named, tested
 from calibrant.report.method import Comparison
 from calibrant.report.text import percent
 
@@ -36,7 +36,9 @@ def _said(comparison: Comparison, stage: str) -> Markup:
         if len(rows) == 1:
             return Markup(" ").join([*sentences, Markup("After it, the ECE is {}.").format(value)])
         leaders = marked(comparison, "ece", stage)
-        if not leaders:
+        if not tested(comparison, "ece", stage):
+            doubt = Markup("untested")
+        elif not leaders:
             doubt = Markup("the paired test does not tell it from any other")
         elif len(leaders) == 1:
             doubt = Markup("lower than every other method by the paired test")

@@ -30,6 +30,11 @@ def marked(comparison: Comparison, metric: str, stage: str) -> list[Row]:
     return sorted(found, key=lambda row: sign * row.cells[metric][stage].mean)
 
 
+def tested(comparison: Comparison, metric: str, stage: str) -> bool:
+    """Return whether the table holds a test of the methods against one another."""
+    return any(row.cells[metric][stage].against is not None for row in comparison.table.rows)
+
+
 def named(what: Row | Method | str) -> Markup:
     """Return the name of a method, stressed."""
     return strong(what if isinstance(what, str) else what.method if isinstance(what, Row) else what.name)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from calibrant.compare.columns import EXPLANATION, METRICS
+from calibrant.compare.columns import METRICS
 from calibrant.compare.stages import DEFAULT, RAW, calibration, short, when
 from calibrant.compare.table import Cell as Measured
 from calibrant.compare.table import Table as Measurements
@@ -228,7 +228,7 @@ def facts(comparison: Comparison) -> list[View]:
         ("Calibration error", _errors(bins)),
         ("Intervals", _intervals(bins, comparison.maps)),
         ("Calibrators", _calibrators(comparison)),
-        ("Comparison", EXPLANATION.replace("* best:", "Marked as best:")),
+        ("Comparison", comparison.table.explanations[0].replace("* best:", "Marked as best:")),
         ("Versions", _versions(comparison)),
         ("Time", _time(comparison)),
     ]

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from calibrant.compare.stages import RAW
 from calibrant.report.by_class import class_names
 from calibrant.report.calibrated import calibrated
-from calibrant.report.leading import all_named, ece_of, extremes, marked, named
+from calibrant.report.leading import all_named, ece_of, extremes, marked, named, tested
 from calibrant.report.method import Comparison, Method
 from calibrant.report.mistakes import sentence
 from calibrant.report.text import joined, percent, points, share, strong
@@ -52,10 +52,14 @@ def _most(comparison: Comparison) -> Point:
         return Point("As trained", Markup("{}: {}.").format(named(most), off))
     leaders = marked(comparison, "ece", RAW)
     if not leaders:
+        doubt = "but the paired test does not tell it from any other"
         text = Markup(
-            "No method is shown to be better calibrated than another. {} has the lowest ECE ({}), but the "
-            "paired test does not tell it from any other."
-        ).format(named(most), percent(cell.mean, cell.std))
+            "No method is shown to be better calibrated than another. {} has the lowest ECE ({}), {}."
+        ).format(
+            named(most),
+            percent(cell.mean, cell.std),
+            doubt if tested(comparison, "ece", RAW) else "untested",
+        )
         return Point("Trust most, as trained", text)
     text = Markup("{}: {}").format(named(most), off)
     if len(leaders) == 1:
@@ -162,7 +166,8 @@ def _accuracy(comparison: Comparison) -> Point | None:
         named(top), share(best.mean), named(last), share(last.cells["accuracy"][RAW].mean)
     )
     if not leaders:
-        return Point("Accuracy", span + "; the paired test tells none apart.")
+        doubt = "the paired test tells none apart" if tested(comparison, "accuracy", RAW) else "untested"
+        return Point("Accuracy", Markup("{}; {}.").format(span, doubt))
     most, _ = extremes(comparison)
     cell = most.cells["accuracy"][RAW]
     if cell.best:

@@ -18,6 +18,7 @@ from calibrant.posthoc import Calibrator, save_calibrator
 from calibrant.training.class_facts import ClassFacts, as_list
 from calibrant.training.files import replacing
 from calibrant.training.gap_maps import GapMaps
+from calibrant.training.image_sums import write_image_sums
 from calibrant.training.judging import fit_calibrator, in_json
 from calibrant.training.module import TrainingModule
 from calibrant.training.run_folder import RunFolder
@@ -113,6 +114,7 @@ def judge_maps(
 
     _go(module, data, trainer, sets, measure)
     gaps.write(RunFolder(folder))
+    write_image_sums(RunFolder(folder), task.test.names, {s: part.sums() for s, part in scores["test"].items()})
     found = {
         name: {stage: in_json(part.estimates(intervals=name != "val")) for stage, part in parts.items()}
         for name, parts in scores.items()

@@ -81,6 +81,7 @@ class RunFolder:
     `predictions/test/NAME.png`              instead, of a dense run: the map of each test image
     `calibrators/NAME.safetensors`           what was fitted on validation
     `errors.csv`, `errors/`                  test errors made with most confidence; pictures, if of images
+    `images.safetensors`                     of a dense run: what each test image adds to the metrics
     `gaps.safetensors`, `gaps/`              of a dense run: where in the image confidence and truth part
     `result.json`                            every metric; written last: its presence ends the run
     ======================================== ==================================================
@@ -235,6 +236,11 @@ class RunFolder:
     def errors_path(self) -> Path:
         """The test errors made with most confidence."""
         return self.path / "errors.csv"
+
+    @property
+    def image_sums_path(self) -> Path:
+        """What each test image adds to the metrics, of a dense run."""
+        return self.path / "images.safetensors"
 
     @property
     def gaps_path(self) -> Path:
