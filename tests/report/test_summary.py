@@ -59,12 +59,20 @@ def test_losses_that_the_test_does_not_tell_apart_are_named_together(make_run: M
 
 
 def test_equals_are_not_ranked(make_run: MakeRun) -> None:
-    points = said([make_run(name, seed) for name, seeds in (("a", (0, 1)), ("b", (2, 3))) for seed in seeds])
-    assert points["Trust most, as trained"].startswith(
-        "No method is shown to be better calibrated than another."
-    )
-    assert "Trust least, as trained" not in points
+    runs = [make_run(name, seed) for name, seeds in (("a", (0, 1)), ("b", (2, 3))) for seed in seeds]
+    untested = said(runs)
+    for at, run in enumerate(runs):
+        run.write_result(run.result() | {"seed": at % 2})
+    for points in (untested, said(runs)):
+        assert points["Trust most, as trained"].startswith(
+            "No method is shown to be better calibrated than another."
+        )
+        assert "Trust least, as trained" not in points
+    assert "does not tell it from any other" in points["Trust most, as trained"]
     assert "tells none apart" in points["Accuracy"]
+    # Without a seed in common nothing can be tested.
+    assert untested["Trust most, as trained"].endswith(", untested.")
+    assert untested["Accuracy"].endswith("; untested.")
 
 
 def test_one_loss_alone_is_not_compared(make_run: MakeRun) -> None:
