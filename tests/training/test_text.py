@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from calibrant.compare.table import tabulate
 from calibrant.data import newsgroups
 from calibrant.errors import InputError
+from calibrant.metrics.functional import ece
+from calibrant.report.evidence import gather
+from calibrant.report.summary import summarise
 from calibrant.training.recipe_files import load_recipe, merge
 from calibrant.training.runner import run
 from tests.training.test_runner import facts, run_with_interruptions
@@ -89,7 +93,16 @@ def test_a_table_with_a_long_tail_is_judged_by_the_frequency_of_the_classes(root
     test = target.predictions("test")
     right = test.logits.argmax(1) == test.targets
     for group, label in (("many", 1), ("medium", 0), ("few", 2)):
-        assert found[group]["value"] == pytest.approx(right[test.targets == label].double().mean().item())
+        of_group = test.targets == label
+        assert found[group]["value"] == pytest.approx(right[of_group].double().mean().item())
+        part = result["metrics"][f"{group}-shot classes"]
+        assert set(part) == {"none", "temperature"}
+        own = ece(test.logits[of_group], test.targets[of_group], inputs="logits")
+        assert part["none"]["ece"]["value"] == pytest.approx(float(own))
+        assert part["none"]["ece"]["low"] <= part["none"]["ece"]["value"] <= part["none"]["ece"]["high"]
+    assert "On few-shot classes" in tabulate([target]).to_text()
+    points = {point.head: str(point.text) for point in summarise(gather([target]))}
+    assert "On few-shot classes the ECE is" in points["By the frequency of the classes, as trained"]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,11 @@ def marked(comparison: Comparison, metric: str, stage: str) -> list[Row]:
     return sorted(found, key=lambda row: sign * row.cells[metric][stage].mean)
 
 
+def elsewhere_head(comparison: Comparison) -> str:
+    """Return what the tables besides that of all test samples are about."""
+    return "Data of another kind" if comparison.maps else "By the frequency of the classes"
+
+
 def tested(comparison: Comparison, metric: str, stage: str) -> bool:
     """Return whether the table holds a test of the methods against one another."""
     return any(row.cells[metric][stage].against is not None for row in comparison.table.rows)

@@ -13,6 +13,7 @@ from calibrant.compare.table import Table
 from calibrant.report import activity, by_class, classes, differences, gaps, perturbed, sections
 from calibrant.report.evidence import gather
 from calibrant.report.figures import overlay
+from calibrant.report.leading import elsewhere_head
 from calibrant.report.method import Comparison
 from calibrant.report.panels import panels
 from calibrant.report.style import Look, dark_css, looks
@@ -84,7 +85,7 @@ def render(comparison: Comparison, title: str) -> str:
     names = {
         "summary": "In short",
         "table": "The numbers",
-        "elsewhere": "Data of another kind" if others else "",
+        "elsewhere": elsewhere_head(comparison) if others else "",
         "differences": "Differences" if stages else "",
         "methods": ("Each method" if len(shown) > 1 else "The method") if shown else "",
         "classes": "Classes" if heats else "",
@@ -105,6 +106,7 @@ def render(comparison: Comparison, title: str) -> str:
             sections.metrics_table(comparison, other, look, linked, f"on-{splits[other.split]}")
             for other in others
         ],
+        elsewhere_head=names["elsewhere"],
         elsewhere_note=others[0].explanations[0] if others else "",
         differences=_differences(comparison, stages, look, linked),
         panels=shown,
@@ -126,6 +128,7 @@ def render(comparison: Comparison, title: str) -> str:
 _PARTS: dict[str, Any] = {
     "notices": [],
     "elsewhere": [],
+    "elsewhere_head": "",
     "elsewhere_note": "",
     "differences": None,
     "panels": [],

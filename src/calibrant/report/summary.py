@@ -8,7 +8,7 @@ from markupsafe import Markup
 from calibrant.compare.stages import RAW
 from calibrant.report.by_class import class_names
 from calibrant.report.calibrated import calibrated
-from calibrant.report.leading import all_named, ece_of, extremes, marked, named, tested
+from calibrant.report.leading import all_named, ece_of, elsewhere_head, extremes, marked, named, tested
 from calibrant.report.method import Comparison, Method
 from calibrant.report.mistakes import sentence
 from calibrant.report.text import joined, percent, points, share, strong
@@ -149,7 +149,8 @@ def _elsewhere(comparison: Comparison) -> Point | None:
             for row in (rows if len(rows) == 1 else (rows[0], rows[-1]))
         ]
         sentences.append(Markup("On {} the ECE is {}.").format(other.split, Markup(" to ").join(each)))
-    return Point("Data of another kind, as trained", Markup(" ").join(sentences)) if sentences else None
+    head = f"{elsewhere_head(comparison)}, as trained"
+    return Point(head, Markup(" ").join(sentences)) if sentences else None
 
 
 def _accuracy(comparison: Comparison) -> Point | None:
@@ -190,6 +191,6 @@ def _reach(comparison: Comparison) -> Point:
     text = Markup("One data set, one network, {}, {}.").format(seeds, samples)
     if fewest < _FEW_SEEDS:
         text += " With so few seeds, others could order the methods otherwise: add seeds before choosing."
-    if not comparison.table.others:
+    if not comparison.maps or not comparison.table.others:
         text += " Confidences on data of another kind were not measured."
     return Point("How far this carries", text)

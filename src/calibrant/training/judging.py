@@ -12,6 +12,7 @@ from torch import Tensor
 from calibrant import metrics
 from calibrant.data import FileImageTask, ImageTask, TextTask
 from calibrant.errors import InputError
+from calibrant.metrics.definitions import Groups, class_groups
 from calibrant.posthoc import (
     AutoCalibration,
     Calibrator,
@@ -22,6 +23,11 @@ from calibrant.posthoc import (
 )
 from calibrant.training.run_folder import Predictions, Split
 
+#: Logits (N, C) and labels (N,).
+Judged = tuple[Tensor, Tensor]
+#: What the parts of the test samples are called, where the classes are grouped by their frequency.
+BY_FREQUENCY = ("many-shot classes", "medium-shot classes", "few-shot classes")
+
 
 def judge(
     predictions: Mapping[Split, Predictions],
@@ -31,28 +37,35 @@ def judge(
 ) -> dict[str, Any]:
     """Return the metrics of each split before and after each calibrator that validation could fit.
 
+    Of classes in groups by their frequency, those of the test samples of each group too.
+
     Args:
         predictions: by split.
         calibrators: names.
         task: gives the groups of many-, medium- and few-shot classes, and how often each was trained on.
         folder: where each fitted calibrator is kept, as NAME.safetensors.
     """
+    groups = task.groups if task else None
+    counts = task.class_counts.tolist() if task else None
+    judged: dict[str, Judged] = {name: (p.logits, p.targets) for name, p in predictions.items()}
+    if groups and "test" in judged:
+        judged |= _by_frequency(judged["test"], counts, groups)
 
-    def measure(logits: Tensor, split: Split) -> dict[str, dict[str, float | None]]:
+    def measure(name: str, logits: Tensor) -> dict[str, dict[str, float | None]]:
+        whole = name in predictions
         estimates = metrics.evaluate(
             logits,
-            predictions[split].targets,
+            judged[name][1],
             inputs="logits",
-            class_counts=task.class_counts.tolist() if task and task.groups else None,
-            groups=(task and task.groups) or "counts",
+            class_counts=counts if groups and whole else None,
+            groups=groups or "counts",
             # Validation fits the calibrators: its values describe, they prove nothing that needs an interval.
-            intervals=split == "test",
+            intervals=name != "val",
         )
         return in_json(estimates)
 
-    after = {split: {"none": measure(p.logits, split)} for split, p in predictions.items()}
+    after = {name: {"none": measure(name, logits)} for name, (logits, _) in judged.items()}
     fitted: dict[str, Any] = {}
-    counts = task.class_counts.tolist() if task else None
     for name in calibrators if "val" in predictions else []:
         val = predictions["val"]
         calibrator, fitted[name] = fit_calibrator(name, val.logits, val.targets, counts)
@@ -60,10 +73,18 @@ def judge(
             continue
         if folder is not None:
             save_calibrator(calibrator, folder / f"{name}.safetensors", val.class_names)
-        for split, p in predictions.items():
+        for part, (logits, _) in judged.items():
             with torch.no_grad():
-                after[split][name] = measure(calibrator(p.logits), split)
+                after[part][name] = measure(part, calibrator(logits))
     return {"metrics": after, "posthoc": fitted}
+
+
+def _by_frequency(test: Judged, counts: Sequence[int] | None, groups: Groups) -> dict[str, Judged]:
+    """Return what was said of the test samples of classes with many, medium and few training samples."""
+    logits, targets = test
+    members = class_groups(logits.shape[1], counts, groups)
+    masks = zip(BY_FREQUENCY, (torch.isin(targets, group) for group in members), strict=True)
+    return {name: (logits[mask], targets[mask]) for name, mask in masks if mask.any()}
 
 
 def fit_calibrator(
