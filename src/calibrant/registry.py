@@ -4,7 +4,8 @@ import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar, get_args
+from types import UnionType
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from calibrant.errors import InputError
 
@@ -81,31 +82,83 @@ class Registry(Generic[T]):
             **options: arguments that the factory must take.
 
         Raises:
-            InputError: if the factory does not take one of the options, or lacks a required one.
+            InputError: if the factory does not take one of the options, or no such value of it, or lacks a
+                required one.
         """
         factory = self.get(name)
         accepted = _arguments(factory)
-        for option in options:
+        for option, value in options.items():
             if option not in accepted:
                 near = get_close_matches(option, accepted, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise InputError(
                     f"The {self.kind} {name!r} has no option {option!r}{hint} It takes: {', '.join(accepted)}."
                 )
+            if wanted := refused(value, accepted[option].annotation):
+                raise InputError(f"The {self.kind} {name!r} takes {wanted} as {option}, not {value!r}.")
         given = {k: v for k, v in (context or {}).items() if k in accepted and v is not None} | options
-        missing = [argument for argument, required in accepted.items() if required and argument not in given]
+        missing = [name for name, argument in accepted.items() if argument.required and name not in given]
         if missing:
             raise InputError(f"The {self.kind} {name!r} needs {', '.join(missing)}.")
         return factory(**given)
 
 
-def _arguments(factory: Callable[..., Any]) -> dict[str, bool]:
-    """Return the arguments by name, and whether each is required; those of `**x: Unpack[TypedDict]` too."""
-    arguments: dict[str, bool] = {}
+class _Argument(NamedTuple):
+    required: bool
+    annotation: Any
+
+
+def _arguments(factory: Callable[..., Any]) -> dict[str, _Argument]:
+    """Return the arguments by name; those of `**x: Unpack[TypedDict]` too."""
+    arguments: dict[str, _Argument] = {}
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             (settings,) = get_args(parameter.annotation) or (None,)
-            arguments |= dict.fromkeys(getattr(settings, "__annotations__", {}), False)
+            own = getattr(settings, "__annotations__", {})
+            arguments |= {name: _Argument(False, annotation) for name, annotation in own.items()}
         else:
-            arguments[parameter.name] = parameter.default is parameter.empty
+            required = parameter.default is parameter.empty
+            arguments[parameter.name] = _Argument(required, parameter.annotation)
     return arguments
+
+
+def refused(value: Any, annotation: Any) -> str:
+    """Return what is wanted in words where a value from a file or a command line cannot be; else nothing.
+
+    Only what such a value can be is looked at: numbers, texts, lists; and only against annotations of these.
+
+    Example:
+        >>> refused("abc", float), refused(3, float), refused([1], int | None), refused("abc", list[float])
+        ('a number', '', 'a whole number or null', '')
+    """
+    kinds = _kinds(annotation)
+    if not kinds <= set(_WORDS) or type(value) not in _FITTING or kinds & _FITTING[type(value)]:
+        return ""
+    return " or ".join(words for kind, words in _WORDS.items() if kind in kinds)
+
+
+#: What a value of each type that a file can hold may be given for.
+_FITTING: dict[type, set[Any]] = {
+    bool: {bool},
+    int: {int, float},
+    float: {float},
+    str: {str},
+    list: set(),
+    dict: set(),
+    type(None): {type(None)},
+}
+_WORDS: dict[Any, str] = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "a text",
+    type(None): "null",
+}
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_kinds, get_args(annotation)))
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    return {type(None) if annotation is None else annotation}

@@ -31,6 +31,7 @@ def say(capsys, *arguments: str) -> tuple[int, str, str]:
         (["compare", "digits", "--losses", "mbsl"], "There is no loss 'mbsl'; did you mean 'mbls'?"),
         (["compare", "digits", "--losses", "mbls:margni=3"], "no option 'margni'; did you mean 'margin'?"),
         (["compare", "digits", "--losses", "mbls:margin"], "no value for 'margin'"),
+        (["compare", "digits", "--losses", "mbls:margin=abc"], "takes a number as margin, not 'abc'."),
         (["compare", "digits", "--seeds", "one"], "seeds"),
         (["run", "digits", "--train.batch_size", "0"], "train.batch_size must be at least 1, not 0."),
         (["run", "cifar10/ce", "--data.root", "nowhere"], "data.download to true."),

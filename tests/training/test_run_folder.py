@@ -41,6 +41,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_failed_write_leaves_no_empty_folder(tmp_path):
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "new" / "file.txt", "\ud800")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_history_is_numbers_with_nan_where_there_is_none(tmp_path):
     run = RunFolder(tmp_path)
     assert run.history() == {}

@@ -29,7 +29,11 @@ def _metrics() -> Listing:
 def _calibrators() -> Listing:
     from calibrant.posthoc import CALIBRATORS
 
-    return [(name, CALIBRATORS.summary(name)) for name in CALIBRATORS.names()]
+    sets = (
+        "conformal",
+        "Sets of classes that hold the label as often as asked; calibrant calibrate alone.",
+    )
+    return sorted([*((name, CALIBRATORS.summary(name)) for name in CALIBRATORS.names()), sets])
 
 
 def _recipes() -> Listing:
