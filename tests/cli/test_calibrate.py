@@ -231,7 +231,7 @@ def test_probabilities_of_class_one_become_logits_of_both():
         (["calibrate", "val.npz", "--method", "temprature"], "did you mean 'temperature'?"),
         (["calibrate", "val.npz", "--method", "histogram:bins=3"], "did you mean 'n_bins'?"),
         (["calibrate", "val.npz", "--method", "histogram:n_bins"], "has no value for 'n_bins'"),
-        (["calibrate", "val.npz", "--method", "histogram:n_bins=ten"], "The options of --method"),
+        (["calibrate", "val.npz", "--method", "histogram:n_bins=ten"], "takes a whole number as n_bins, not"),
         (["calibrate", "val.npz", "--method", "histogram:n_bins=[1"], "cannot be read, '[1'"),
         (
             ["calibrate", "val.npz", "--method", "temperature", "--class-counts", "5", "2"],

@@ -129,7 +129,7 @@ def test_the_help_ends_with_an_example(capsys):
         (["mbsl"], "There is no loss 'mbsl'; did you mean 'mbls'?"),
         (["mbls:margni=3"], "no option 'margni'; did you mean 'margin'?"),
         (["mbls:margin"], "no value for 'margin'"),
-        (["mbls:margin=wide"], "The options of the loss 'mbls:margin=wide' do not fit"),
+        (["mbls:margin=wide"], "The loss 'mbls' takes a number as margin, not 'wide'."),
         (["mbls:margin=["], "The options of the loss 'mbls:margin=[' do not fit"),
         (["focal:gamma=.nan"], "FocalLoss has no finite gradient for logits up to 20"),
         (["cals:num_classes=4"], "say how many with --classes"),

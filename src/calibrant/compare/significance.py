@@ -59,8 +59,8 @@ class PairedTests:
     def __init__(self, runs: dict[str, dict[int, RunFolder]]) -> None:
         self.runs = runs
         self._read: dict[tuple[str, int], Predictions] = {}
-        self._sums: dict[tuple[str, int, str], ImageSums | None] = {}
         self._stage = ""
+        self._sums: dict[tuple[str, int], ImageSums | None] = {}
         self._after: dict[tuple[str, int], Tensor | None] = {}
 
     def test(self, a: str, b: str, metric: str, stage: str) -> PairedTest | None:
@@ -100,9 +100,10 @@ class PairedTests:
         return paired_test_of_sums(ours, theirs, metric)
 
     def _images(self, name: str, seed: int, stage: str) -> ImageSums | None:
-        if (name, seed, stage) not in self._sums:
-            self._sums[name, seed, stage] = read_image_sums(self.runs[name][seed], stage)
-        return self._sums[name, seed, stage]
+        self._hold(stage)
+        if (name, seed) not in self._sums:
+            self._sums[name, seed] = read_image_sums(self.runs[name][seed], stage)
+        return self._sums[name, seed]
 
     def _told(self, name: str, seed: int) -> bool:
         return self.runs[name][seed].predictions_path("test").is_file()
@@ -113,13 +114,16 @@ class PairedTests:
         return self._read[name, seed]
 
     def _logits(self, name: str, seed: int, stage: str) -> Tensor | None:
-        if stage != self._stage:
-            # Those of one stage at a time: they are as large as the predictions.
-            self._stage, self._after = stage, {}
+        self._hold(stage)
         if (name, seed) not in self._after:
             raw = self._predictions(name, seed).logits
             self._after[name, seed] = logits_after(self.runs[name][seed], stage, raw)
         return self._after[name, seed]
+
+    def _hold(self, stage: str) -> None:
+        """Keep what belongs to one stage at a time: it is as large as the predictions."""
+        if stage != self._stage:
+            self._stage, self._sums, self._after = stage, {}, {}
 
 
 def against_leader(means: dict[str, float], metric: str, stage: str, test: PairedTests) -> dict[str, Against]:
