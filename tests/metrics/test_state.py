@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibrant.errors import InputError
-from calibrant.metrics import State, rows
+from calibrant.metrics import State, functional, rows
 from calibrant.metrics.binning import CONVENTIONS, bin_index, convention
 from calibrant.metrics.classwise import _plain, _sparse
 from calibrant.metrics.equal_mass import aece_error_bound, equal_mass_bins
@@ -188,3 +188,14 @@ def test_importing_metrics_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("shape", [(64_000, 2), (4, 2, 160, 100)])
+def test_an_empty_first_bin_holds_nothing_of_a_class(shape):
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(40, 215, shape[:1] + shape[2:], generator=generator).double() / 255
+    probs = torch.stack([1 - levels, levels], 1)
+    target = (torch.rand(levels.shape, generator=generator) < levels).long()
+    found = functional.brier_decomposition(probs, target, inputs="probs")
+    assert 0 < float(found.reliability) < 1e-3
+    assert abs(float(found.within_bins)) < 0.01

@@ -60,10 +60,10 @@ def _sparse(piece: Piece, n_bins: int, rule: Convention, squares: bool) -> dict[
     sums = {
         "class_count": count,
         "class_correct": torch.bincount(label_key, minlength=size).view(classes, bins),
-        "class_confidence": _completed(_sum(key, wide, size).view(classes, bins), mass),
+        "class_confidence": _completed(_sum(key, wide, size).view(classes, bins), mass, count),
     }
     if mass_of_squares is not None:
-        squared = _completed(_sum(key, wide.square(), size).view(classes, bins), mass_of_squares)
+        squared = _completed(_sum(key, wide.square(), size).view(classes, bins), mass_of_squares, count)
         # (p - 1)^2 in place of p^2 where the class is the label.
         squared += _sum(label_key, 1 - 2 * piece.at_label.double(), size).view(classes, bins)
         sums["class_residual_sq"] = squared
@@ -88,9 +88,9 @@ def _positions(mask: Tensor) -> Tensor:
     return at[padded.view(-1, 8)[words]]
 
 
-def _completed(binned: Tensor, total: Tensor) -> Tensor:
-    """Put what is missing from the (C,) totals into the first bin."""
-    binned[:, 0] += (total - binned.sum(1)).clamp(min=0)
+def _completed(binned: Tensor, total: Tensor, count: Tensor) -> Tensor:
+    """Put what is missing from the (C,) totals into the first bin; into an empty one not even the rounding."""
+    binned[:, 0] += (total - binned.sum(1)).clamp(min=0) * (count[:, 0] > 0)
     return binned
 
 
