@@ -193,3 +193,10 @@ def test_infinite_logits_are_named() -> None:
     logits[4, 2] = -math.inf
     with pytest.raises(InputError, match="hold -inf, first in row 4 that counts, class 2"):
         TemperatureScaling().fit(logits, target)
+
+
+def test_large_sets_stop_at_what_single_precision_can_tell() -> None:
+    logits, target = drawn(6000, 1000)
+    scaling = TemperatureScaling().fit(logits.float(), target)
+    assert scaling.converged_
+    assert scaling.iterations_ <= 3
