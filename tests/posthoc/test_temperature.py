@@ -195,8 +195,32 @@ def test_infinite_logits_are_named() -> None:
         TemperatureScaling().fit(logits, target)
 
 
+@pytest.mark.parametrize("outliers", [1.0, 100.0])
+def test_one_pass_over_a_large_set_is_certified_by_the_derivative(outliers: float) -> None:
+    logits, target = drawn(6000, 1000)
+    logits[:60] *= outliers
+    scaling = TemperatureScaling().fit(2 * logits.float(), target)
+    assert scaling.converged_
+    assert scaling.iterations_ == 1
+    leaf = scaling.temperature_.log().requires_grad_()
+    torch.nn.functional.cross_entropy(2 * logits / leaf.exp(), target).backward()
+    assert abs(float(leaf.grad)) < 1e-6
+
+
 def test_large_sets_stop_at_what_single_precision_can_tell() -> None:
     logits, target = drawn(6000, 1000)
-    scaling = TemperatureScaling().fit(logits.float(), target)
-    assert scaling.converged_
-    assert scaling.iterations_ <= 3
+    fitted = TemperatureScaling().fit(logits.float(), target)
+    again = TemperatureScaling().fit(logits.float() / float(fitted.temperature_), target)
+    assert again.converged_
+    assert again.iterations_ <= 3
+    assert float(again.temperature_) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("distance", [-0.3, -0.1, -0.01, 0.01, 0.1, 0.3])
+def test_a_step_knows_what_it_leaves(distance: float) -> None:
+    # f'(s) = s - 1 / s has its zero at 1 and derivatives of all orders.
+    s = math.exp(distance)
+    step, left, error = module._householder(s * s - 1, s * s + 1, -2.0, 6.0)
+    actual = math.exp(2 * (distance + step)) - 1
+    assert abs(actual) < distance**4
+    assert abs(actual - left) <= error
