@@ -86,6 +86,14 @@ def test_a_damaged_history_is_named(tmp_path, content):
         run.history()
 
 
+@pytest.mark.parametrize("content", [b"epoch,name,0\n0\n", b"epoch,name,0\n0,multiplier,x\n"])
+def test_a_damaged_course_of_the_classes_is_named(tmp_path, content):
+    run = RunFolder(tmp_path)
+    run.stage("train").classes.write_bytes(content)
+    with pytest.raises(InputError, match=r"classes\.csv is damaged"):
+        run.class_history()
+
+
 def test_runs_are_found_below_a_folder(tmp_path):
     for name in ("b/seed0", "a/seed1", "a/seed0"):
         RunFolder(tmp_path / name).write_result({})

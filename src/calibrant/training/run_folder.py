@@ -207,8 +207,11 @@ class RunFolder:
             return {}
         _, *rows = _table(path) or [[]]
         course: dict[str, list[list[float]]] = {}
-        for _, name, *values in rows:
-            course.setdefault(name, []).append([float(value) for value in values])
+        try:
+            for _, name, *values in rows:
+                course.setdefault(name, []).append([float(value) for value in values])
+        except ValueError:
+            raise InputError(f"{path} is damaged: a row lacks a number; delete the file.") from None
         return course
 
     def read_weights(self, stage: StageName) -> dict[str, Tensor]:
