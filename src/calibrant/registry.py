@@ -64,7 +64,7 @@ class Registry(Generic[T]):
                 self._factories[name] = point.load()
         if name not in self._factories:
             near = get_close_matches(name, self.names(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ";"
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise InputError(f"There is no {self.kind} {name!r}{hint} Known: {', '.join(self.names())}.")
         return self._factories[name]
 

@@ -82,7 +82,7 @@ def convention(name: str) -> Convention:
     """
     if name not in CONVENTIONS:
         near = get_close_matches(name, CONVENTIONS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise InputError(f"There is no convention {name!r}{hint} Known: {', '.join(CONVENTIONS)}.")
     return CONVENTIONS[name]
 
