@@ -196,6 +196,23 @@ def test_equal_mass_bins_of_ties():
     assert pairs([0.2, *confidence.tolist()], [False, *correct.tolist()])["aece"] < 1e-4
 
 
+def test_confidences_that_rounding_tells_apart_are_ties():
+    logits = torch.tensor(
+        [0.55, 0.1, 0.09, 0.08, 0.07, 0.05, 0.03, 0.02, 0.007, 0.003], dtype=torch.float64
+    ).log()
+    generator = torch.Generator().manual_seed(0)
+    order = torch.stack([torch.randperm(10, generator=generator) for _ in range(2000)])
+    right = torch.rand(2000, generator=generator) < 0.55
+    target = torch.where(right, (order == 0).int().argmax(1), (order == 1).int().argmax(1))
+    values = logits[order]
+    # The same ten logits in any order: one confidence, but for its last digits.
+    assert len(values.softmax(1).amax(1).unique()) > 1
+    gap = abs(0.55 - right.double().mean())
+    assert float(F.aece(values, target, inputs="logits")) == pytest.approx(float(gap), abs=1e-12)
+    assert float(F.ks(values, target, inputs="logits")) == pytest.approx(float(gap), abs=1e-12)
+    assert float(F.auroc(values, target, inputs="logits")) == 0.5
+
+
 def test_equal_mass_bins_by_hand():
     confidence = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
     correct = [False, True, False, True, False, True, True]

@@ -11,6 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+#: Share of a confidence within which another is equal to it: what a softmax in float64 may round.
+_ROUNDING = 2.0**-46
+
 
 class Groups(NamedTuple):
     """Cells in ascending order of confidence, those of equal confidence joined."""
@@ -23,6 +26,9 @@ class Groups(NamedTuple):
 def grouped(confidence: Tensor, correct: Tensor, count: Tensor | None = None) -> Groups:
     """Sort cells by confidence and join ties, so that nothing can depend on the order of the data.
 
+    Confidences that differ by rounding alone are ties: the same logits in another order of the classes add up
+    to another last digit, which says nothing of who is right.
+
     Args:
         confidence: (K,) in [0, 1].
         correct: (..., K) number of correct predictions in the cell; 0 or 1, or a bool, for single samples.
@@ -31,6 +37,9 @@ def grouped(confidence: Tensor, correct: Tensor, count: Tensor | None = None) ->
     correct = correct.double()
     count = torch.ones_like(correct) if count is None else count.double().expand_as(correct)
     values, index = torch.unique(confidence.double(), return_inverse=True)
+    first = torch.ones_like(values, dtype=torch.bool)
+    first[1:] = values.diff() > _ROUNDING * values[1:]
+    values, index = values[first], (first.cumsum(0) - 1)[index]
     if len(values) == len(confidence):
         order = confidence.argsort()
         return Groups(values, correct[..., order], count[..., order])
