@@ -23,7 +23,7 @@ def say(capsys, *arguments: str) -> tuple[int, str, str]:
             "There is no option --train.epoch; did you mean --train.epochs?",
         ),
         (["run", "digits", "--train.epochs", "few"], "train.epochs must be int, not 'few'."),
-        (["compare", "digits", "--seeds", "0,1"], "seeds must be int, not '0,1'."),
+        (["compare", "digits", "--seeds", "0,1"], "Each element of seeds must be int, not '0,1'."),
         (["run", "digits", "--trainer.threads", "two"], "trainer.threads must be int or null, not 'two'."),
         (["run", "digits", "--train.epochs"], "train.epochs"),
         (["run", "digit"], "There is no recipe 'digit'; did you mean 'digits'?"),

@@ -11,6 +11,7 @@ from calibrant.errors import InputError
 from calibrant.metrics import ECE, ClasswiseECE, State, evaluate, reliability
 from calibrant.metrics import functional as F
 from calibrant.metrics.definitions import DEFINITIONS
+from calibrant.metrics.ranking import auroc, grouped, ks_error
 from tests.metrics.data import sample
 
 
@@ -196,21 +197,46 @@ def test_equal_mass_bins_of_ties():
     assert pairs([0.2, *confidence.tolist()], [False, *correct.tolist()])["aece"] < 1e-4
 
 
-def test_confidences_that_rounding_tells_apart_are_ties():
+def permuted(seed):
+    # The same ten logits in any order: one confidence, but for its last digits.
     logits = torch.tensor(
         [0.55, 0.1, 0.09, 0.08, 0.07, 0.05, 0.03, 0.02, 0.007, 0.003], dtype=torch.float64
     ).log()
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     order = torch.stack([torch.randperm(10, generator=generator) for _ in range(2000)])
-    right = torch.rand(2000, generator=generator) < 0.55
+    right = torch.rand(2000, generator=torch.Generator().manual_seed(1)) < 0.55
     target = torch.where(right, (order == 0).int().argmax(1), (order == 1).int().argmax(1))
-    values = logits[order]
-    # The same ten logits in any order: one confidence, but for its last digits.
-    assert len(values.softmax(1).amax(1).unique()) > 1
+    assert len(logits[order].softmax(1).amax(1).unique()) > 1
+    return logits[order], target, right
+
+
+def test_confidences_that_rounding_tells_apart_are_ties():
+    values, target, right = permuted(0)
     gap = abs(0.55 - right.double().mean())
     assert float(F.aece(values, target, inputs="logits")) == pytest.approx(float(gap), abs=1e-12)
     assert float(F.ks(values, target, inputs="logits")) == pytest.approx(float(gap), abs=1e-12)
     assert float(F.auroc(values, target, inputs="logits")) == 0.5
+
+
+def test_intervals_do_not_hang_on_rounding():
+    first, second = (evaluate(*permuted(seed)[:2], inputs="logits") for seed in (0, 2))
+    for name in ("ks", "smooth_ece", "aece", "auroc"):
+        assert first[name] == pytest.approx(second[name], abs=1e-9), name
+        assert first[name].low <= first[name].value <= first[name].high
+
+
+def test_dense_confidences_are_not_one_tie():
+    margin = torch.linspace(0, 36, 60_000, dtype=torch.float64)
+    right = torch.rand(60_000, generator=torch.Generator().manual_seed(0)) < (margin / 8).sigmoid()
+    groups = grouped(margin.sigmoid(), right)
+    # The last bit of a number next to 1 is 2^-53: no tie is wider than what a softmax rounds.
+    assert groups.size.max() < 5000
+    by_margin = float(auroc(margin / 36, right))
+    assert float(auroc(margin.sigmoid(), right)) == pytest.approx(by_margin, abs=2e-4)
+
+
+def test_a_confidence_that_is_no_number_is_no_tie():
+    assert torch.isnan(ks_error(torch.tensor([0.9, math.nan, 0.3]), torch.tensor([1, 0, 1])))
 
 
 def test_equal_mass_bins_by_hand():

@@ -86,7 +86,9 @@ def test_a_damaged_history_is_named(tmp_path, content):
         run.history()
 
 
-@pytest.mark.parametrize("content", [b"epoch,name,0\n0\n", b"epoch,name,0\n0,multiplier,x\n"])
+@pytest.mark.parametrize(
+    "content", [b"epoch,name,0\n0\n", b"epoch,name,0\n0,m,x\n", b"epoch,name,0,1\n0,m,1\n"]
+)
 def test_a_damaged_course_of_the_classes_is_named(tmp_path, content):
     run = RunFolder(tmp_path)
     run.stage("train").classes.write_bytes(content)

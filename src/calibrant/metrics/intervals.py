@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.metrics.ranking import ks_error
+from calibrant.metrics.ranking import grouped, ks_error
 from calibrant.metrics.smooth import area, smooth_ece, smoothed
 
 #: Cells that a replicate consists of, at most.
@@ -359,8 +359,9 @@ def _joined(
     count: Tensor, confidence_sum: Tensor, correct: Tensor, cells: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return count, mean confidence and correct of at most `cells` cells of about equal weight, in order."""
-    order = (confidence_sum / count).argsort(stable=True)
-    count, confidence_sum, correct = count[order], confidence_sum[order], correct[order]
+    # Ties are joined first, as the metrics join them: an interval must not hang on the order of the samples.
+    _, sums, sizes = grouped(confidence_sum / count, torch.stack([confidence_sum, correct]), count)
+    (confidence_sum, correct), count = sums, sizes[0]
     if len(count) > cells:
         middle = count.cumsum(0) - count / 2
         index = (middle * (cells / count.sum())).long().clamp(max=cells - 1)

@@ -37,14 +37,26 @@ def grouped(confidence: Tensor, correct: Tensor, count: Tensor | None = None) ->
     correct = correct.double()
     count = torch.ones_like(correct) if count is None else count.double().expand_as(correct)
     values, index = torch.unique(confidence.double(), return_inverse=True)
-    first = torch.ones_like(values, dtype=torch.bool)
-    first[1:] = values.diff() > _ROUNDING * values[1:]
+    first = _first_of_ties(values)
     values, index = values[first], (first.cumsum(0) - 1)[index]
     if len(values) == len(confidence):
         order = confidence.argsort()
         return Groups(values, correct[..., order], count[..., order])
     zeros = correct.new_zeros((*correct.shape[:-1], len(values)))
     return Groups(values, zeros.index_add(-1, index, correct), zeros.index_add(-1, index, count))
+
+
+def _first_of_ties(values: Tensor) -> Tensor:
+    """Return which of (K,) ascending values is the first of those that rounding alone tells apart.
+
+    Where values are so dense that each is near the next, a tie ends a rounding's width after its first one.
+    """
+    width = _ROUNDING * values.clamp(min=1e-300)
+    first = torch.ones_like(values, dtype=torch.bool)
+    first[1:] = ~(values.diff() <= width[1:])
+    start = values[first][first.cumsum(0) - 1]
+    first[1:] |= ((values - start) / width).floor().diff() > 0
+    return first
 
 
 def auroc(confidence: Tensor, correct: Tensor, count: Tensor | None = None) -> Tensor:

@@ -36,9 +36,9 @@ class TemperatureScaling(Calibrator):
 
     The objective is convex in 1/T and has one variable, so it needs no optimiser: Householder's third-order
     steps, kept inside a bracket, until the derivative vanishes: below 1e-12, or so small that a step would move
-    T by less than that share. More than 4 million logits are treated in their own precision, until the
-    derivative is below 1e-6, measured or by the Taylor series of the last pass with its error. T is positive by
-    construction; accuracy never changes.
+    T by less than that share. More than 4 million logits are treated in their own precision, in float32 with
+    1e-6 for 1e-12; the derivative may then be told by the Taylor series of the last pass, its error added,
+    where another pass could only confirm it. T is positive by construction; accuracy never changes.
 
     A minimum exists unless every prediction is right (T falls to 0) or the logits know less than nothing
     about the labels (T grows without end). Then T_ is the end of `bounds`, `converged_` is False and a
@@ -57,7 +57,7 @@ class TemperatureScaling(Calibrator):
         temperature_: float64 scalar buffer, 1 before the fit.
         converged_: whether the derivative vanished inside the bounds; for a grid, whether the best candidate
             is not its first or last.
-        gradient_: derivative of the mean NLL with respect to log T, at T_.
+        gradient_: derivative of the mean NLL with respect to log T, at T_; of a large set maybe by the series.
         iterations_: passes over all the logits.
 
     Shape:
@@ -204,7 +204,7 @@ class _Objective:
 
     def thinned(self, elements: int) -> "_Objective":
         """Return the objective of evenly spaced rows, roughly, for a start value."""
-        stride = max(1, self.logits.numel() // elements)
+        stride = math.ceil(self.logits.numel() / elements)
         return _Objective(self.logits[::stride].contiguous(), self.labels[::stride], tolerance=1e-4)
 
     def stuck(self, temperature: float, why: str) -> _Found:
@@ -225,23 +225,28 @@ class _Objective:
         """
         untried = {low, high}
         at = min(max(start, low), high)
+        bends: list[float] = []
+        close = False
         while True:
             untried.discard(at)
-            first, second, third, fourth = self.derivatives(math.exp(at), order=4)
-            tolerance = self.tolerance * max(1.0, second)
+            first, *found = self.derivatives(math.exp(at), order=1 if close else 4)
+            bends = found or bends
+            tolerance = self.tolerance * max(1.0, bends[0])
             # Nothing to gain, or T would hardly move.
             if abs(first) <= tolerance:
                 return at, first, True
             low, high = (low, at) if first > 0 else (at, high)
-            if high - low < 1e-15:
+            if high - low <= 4 * math.ulp(max(abs(low), abs(high))):
                 return at, first, False
             end = low if first > 0 else high
-            step, left, error = _householder(first, second, third, fourth)
+            step, left, error = _householder(first, *bends)
             at += step
+            # What follows so small a step, from four derivatives, is most likely the end: the first tells.
+            close = bool(found) and abs(step) < 0.05
             if not low < at < high:
                 # Beyond the bracket: look at the end that was asked for once, then halve.
                 at = end if end in untried else (low + high) / 2
-            elif not self.small and abs(left) + error <= tolerance:
+            elif found and not self.small and abs(left) + error <= tolerance:
                 # Another pass over so much could only confirm it.
                 return at, left, True
 
@@ -310,7 +315,8 @@ def _householder(first: float, second: float, third: float, fourth: float) -> tu
 
     The arguments are the derivatives of f at s, times the powers of s. The step is that of order 3 of
     Householder's methods (Newton's is 1, Halley's 2). What is left is told by the Taylor series; what that does
-    not know is taken for a geometric series that falls as slowly as the known terms did anywhere.
+    not know is taken for the rest of a geometric series from its first term on, which falls as slowly as the
+    known terms did anywhere: one of them may vanish by chance.
     """
     if second <= 0:
         return -math.copysign(math.inf, first), math.inf, math.inf
@@ -320,9 +326,9 @@ def _householder(first: float, second: float, third: float, fourth: float) -> tu
     if share >= 1:
         return -math.inf, math.inf, math.inf
     terms = [second * -share, second * bend * share**2, second * twist * -(share**3)]
-    falls = max(abs(after) / max(abs(before), 1e-300) for before, after in pairwise(terms))
-    error = abs(terms[-1]) * falls / (1 - falls) if falls < 1 else math.inf
-    return math.log1p(-share), (first + sum(terms)) * (1 - share), error
+    falls = max(abs(share), *(abs(after) / max(abs(before), 1e-300) for before, after in pairwise(terms)))
+    error = abs(terms[0]) * falls**3 / (1 - falls) if falls < 1 else math.inf
+    return math.log1p(-share), (first + sum(terms)) * (1 - share), error * (1 - share)
 
 
 def _candidates(grid: str | Sequence[float] | None) -> tuple[float, ...] | None:

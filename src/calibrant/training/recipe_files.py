@@ -128,14 +128,13 @@ def one_line(message: str) -> str:
         "train.epochs must be int, not 'x'."
     """
     text = " ".join(message.split()).replace("<class '", "").replace("'>", "").replace("typing.", "")
-    value = re.match(
-        r'Parser key "([^"]+)"(?: element \d+)?: (?:.*?)Expected an? (.*)\. Got value: (.*)$', text
-    )
-    several = re.match(r'Parser key "([^"]+)": .*Subtypes: \[(.*?)\] .*Given value: (.*)$', text)
+    value = re.match(r'Parser key "([^"]+)"( element \d+)?: (?:.*?)Expected an? (.*)\. Got value: ?(.*)$', text)
+    several = re.match(r'Parser key "([^"]+)"(): .*Subtypes: \[(.*?)\] .*Given value: ?(.*)$', text)
     if wrong := value or several:
-        key, kind, got = wrong.groups()
+        key, element, kind, got = wrong.groups()
+        what = f"Each element of {key}" if element else key
         kind = kind.replace("NoneType", "null").replace(", ", " or ") if several else kind
-        return f"{key} must be {kind}, not {got.removesuffix('.')!r}."
+        return f"{what} must be {kind}, not {got!r}."
     return text.removeprefix("error: ").rstrip(".") + "."
 
 

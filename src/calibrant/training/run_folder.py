@@ -205,10 +205,11 @@ class RunFolder:
         path = self.stage(stage).classes
         if not path.is_file():
             return {}
-        _, *rows = _table(path) or [[]]
+        names, *rows = _table(path) or [[]]
         course: dict[str, list[list[float]]] = {}
         try:
-            for _, name, *values in rows:
+            for row in rows:
+                _, name, *values = (cell for _, cell in zip(names, row, strict=True))
                 course.setdefault(name, []).append([float(value) for value in values])
         except ValueError:
             raise InputError(f"{path} is damaged: a row lacks a number; delete the file.") from None
