@@ -88,6 +88,16 @@ def test_an_optimum_outside_the_bounds_is_said(scale: float, kept: float) -> Non
     assert scaling.iterations_ < 10
 
 
+def test_a_bracket_that_rounding_cannot_halve_ends_the_search() -> None:
+    logits, target = drawn(300, 5)
+    # So far from 0, logits lose the digits that a derivative of 1e-12 needs.
+    with pytest.warns(ConvergenceWarning):
+        scaling = TemperatureScaling(bounds=(1e-4, 1e4)).fit(2500 * logits + 1e11, target)
+    assert scaling.iterations_ < 60
+    expected = float(TemperatureScaling().fit(logits, target).temperature_)
+    assert float(scaling.temperature_) == pytest.approx(2500 * expected, rel=1e-6)
+
+
 def test_equal_logits_leave_the_temperature_at_one() -> None:
     scaling = TemperatureScaling().fit(torch.ones(5, 3), torch.tensor([0, 1, 2, 0, 1]))
     assert float(scaling.temperature_) == 1.0
