@@ -220,6 +220,8 @@ def test_few_passes_over_a_large_set_are_certified_by_the_derivative(outliers: f
 def test_large_sets_stop_at_what_single_precision_can_tell() -> None:
     logits, target = drawn(6000, 1000)
     fitted = TemperatureScaling().fit(logits.float(), target)
+    assert fitted.converged_
+    assert fitted.iterations_ <= 3
     again = TemperatureScaling().fit(logits.float() / float(fitted.temperature_), target)
     assert again.converged_
     assert again.iterations_ <= 3

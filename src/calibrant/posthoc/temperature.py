@@ -225,28 +225,29 @@ class _Objective:
         """
         untried = {low, high}
         at = min(max(start, low), high)
-        bends: list[float] = []
+        higher: list[float] = []
         close = False
         while True:
             untried.discard(at)
-            first, *found = self.derivatives(math.exp(at), order=1 if close else 4)
-            bends = found or bends
-            tolerance = self.tolerance * max(1.0, bends[0])
+            first, *fresh = self.derivatives(math.exp(at), order=1 if close else 4)
+            higher = fresh or higher
+            tolerance = self.tolerance * max(1.0, higher[0])
             # Nothing to gain, or T would hardly move.
             if abs(first) <= tolerance:
                 return at, first, True
             low, high = (low, at) if first > 0 else (at, high)
-            if high - low <= 4 * math.ulp(max(abs(low), abs(high))):
+            # No number is left between them, or none that changes the sharpness.
+            if high - low <= math.ulp(max(1.0, abs(low), abs(high))):
                 return at, first, False
             end = low if first > 0 else high
-            step, left, error = _householder(first, *bends)
+            step, left, error = _householder(first, *higher)
             at += step
             # What follows so small a step, from four derivatives, is most likely the end: the first tells.
-            close = bool(found) and abs(step) < 0.05
+            close = bool(fresh) and abs(step) < 0.05
             if not low < at < high:
                 # Beyond the bracket: look at the end that was asked for once, then halve.
                 at = end if end in untried else (low + high) / 2
-            elif found and not self.small and abs(left) + error <= tolerance:
+            elif fresh and not self.small and abs(left) + error <= tolerance:
                 # Another pass over so much could only confirm it.
                 return at, left, True
 

@@ -209,8 +209,10 @@ class RunFolder:
         course: dict[str, list[list[float]]] = {}
         try:
             for row in rows:
-                _, name, *values = (cell for _, cell in zip(names, row, strict=True))
+                _, name, *values = row
                 course.setdefault(name, []).append([float(value) for value in values])
+                if len(row) != len(names):
+                    raise ValueError
         except ValueError:
             raise InputError(f"{path} is damaged: a row lacks a number; delete the file.") from None
         return course
