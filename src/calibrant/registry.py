@@ -2,12 +2,11 @@
 
 import inspect
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from types import UnionType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, nearest
 
 T = TypeVar("T")
 
@@ -34,7 +33,7 @@ class Registry(Generic[T]):
         >>> colours.get("rde")
         Traceback (most recent call last):
         ...
-        calibrant.errors.InputError: There is no colour 'rde'; did you mean 'red'? Known: red.
+        calibrant.errors.InputError: There is no colour 'rde'; did you mean 'red'?
     """
 
     def __init__(self, kind: str, group: str) -> None:
@@ -63,9 +62,7 @@ class Registry(Generic[T]):
             for point in entry_points(group=self.group, name=name):
                 self._factories[name] = point.load()
         if name not in self._factories:
-            near = get_close_matches(name, self.names(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise InputError(f"There is no {self.kind} {name!r}{hint} Known: {', '.join(self.names())}.")
+            raise InputError(f"There is no {self.kind} {name!r}; {nearest(name, self.names())}")
         return self._factories[name]
 
     def summary(self, name: str) -> str:
@@ -89,10 +86,8 @@ class Registry(Generic[T]):
         accepted = _arguments(factory)
         for option, value in options.items():
             if option not in accepted:
-                near = get_close_matches(option, accepted, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise InputError(
-                    f"The {self.kind} {name!r} has no option {option!r}{hint} It takes: {', '.join(accepted)}."
+                    f"The {self.kind} {name!r} has no option {option!r}; {nearest(option, accepted)}"
                 )
             if wanted := refused(value, accepted[option].annotation):
                 raise InputError(f"The {self.kind} {name!r} takes {wanted} as {option}, not {value!r}.")

@@ -270,7 +270,7 @@ def test_a_bad_file_is_one_sentence_and_status_2(capsys, what: str, tmp_path: Pa
     ("flags", "said"),
     [
         (["--fail-above", "ecee=0.1"], "There is no bound on a metric 'ecee'; did you mean 'ece'?"),
-        (["--fail-above", "accuracy=0.1"], "of it more is better; choose from ece"),
+        (["--fail-above", "accuracy=0.1"], "Of accuracy more is better; bounds are known for ece"),
         (["--fail-above", "ece"], "--fail-above takes METRIC=NUMBER, such as ece=0.05, not 'ece'."),
         (["--fail-above", "ece=low"], "--fail-above takes METRIC=NUMBER"),
         (["--inputs", "prob"], "There is no 'prob'; did you mean 'probs'?"),

@@ -158,7 +158,7 @@ def test_mistakes_are_one_sentence(digits, tmp_path, capsys, monkeypatch):
     assert "holds no weights/train.safetensors" in refused(copy.path)
     copy.calibrator_path("temperature").unlink()
     assert "holds no fitted calibrator 'temperature'" in refused(copy.path)
-    assert "There is no calibrator 'temperatur': choose from" in refused(
+    assert "There is no calibrator 'temperatur'; did you mean 'temperature'?" in refused(
         digits.path, "--calibrator", "temperatur"
     )
     logits, target = torch.randn(50, 3), torch.arange(50) % 3

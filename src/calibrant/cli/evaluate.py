@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, nearest
 from calibrant.metrics import PairedTest
 from calibrant.metrics.definitions import DEFINITIONS
 from calibrant.metrics.evaluation import STANDARD
@@ -67,11 +66,9 @@ def _bound(text: str) -> tuple[str, float]:
     """Return the metric and the bound of "ece=0.05"."""
     name, equals, number = text.partition("=")
     if name not in BOUNDED:
-        near = get_close_matches(name, BOUNDED, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(BOUNDED)}."
         if name in DEFINITIONS:
-            hint = f"of it more is better; choose from {', '.join(BOUNDED)}."
-        raise InputError(f"There is no bound on a metric {name!r}; {hint}")
+            raise InputError(f"Of {name} more is better; bounds are known for {', '.join(BOUNDED)}.")
+        raise InputError(f"There is no bound on a metric {name!r}; {nearest(name, BOUNDED)}")
     try:
         bound = float(number)
     except ValueError:

@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from calibrant import __version__
-from calibrant.errors import InputError
+from calibrant.errors import InputError, nearest
 from calibrant.training.recipe import Recipe
 from calibrant.training.recipe_files import one_line
 
@@ -317,7 +317,6 @@ def _sentence(message: str, arguments: list[str], commands: dict[str, ArgumentPa
         )
     choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
     if choice:
-        near = get_close_matches(choice[1], re.findall(r"[\w-]+", choice[2]), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {choice[2]}."
-        return f"There is no {choice[1]!r}; {hint}"
+        known = re.findall(r"[\w-]+", choice[2])
+        return f"There is no {choice[1]!r}; {nearest(choice[1], known)}"
     return one_line(message)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, nearest
 from calibrant.posthoc import AutoCalibration, Calibrator, ConformalSets, SavedCalibrator, load_calibrator
 from calibrant.training.run_folder import RunFolder
 
@@ -57,8 +57,9 @@ def calibrator_of(
         if not path.is_file():
             raise InputError(_missing(run, asked))
     elif not path.is_file():
-        known = ", ".join(repr(name) for name in (*stages, NONE))
-        raise InputError(f"There is no calibrator {asked!r}: choose from {known}, or name a file.")
+        raise InputError(
+            f"There is no calibrator {asked!r}; {nearest(asked, (*stages, NONE))} (Or name a file.)"
+        )
     saved = load_calibrator(path)
     saved.refuse_other_classes(path, class_names, str(run.path))
     return Folded(_probabilistic(saved, path), stage, _facts(saved))

@@ -5,14 +5,13 @@ and device.
 """
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,7 @@ def convention(name: str) -> Convention:
         'left'
     """
     if name not in CONVENTIONS:
-        near = get_close_matches(name, CONVENTIONS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise InputError(f"There is no convention {name!r}{hint} Known: {', '.join(CONVENTIONS)}.")
+        raise InputError(f"There is no convention {name!r}; {nearest(name, CONVENTIONS)}")
     return CONVENTIONS[name]
 
 

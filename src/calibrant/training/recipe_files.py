@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, get_type_hints
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, nearest
 from calibrant.training.recipe import Recipe
 from calibrant.training.recipe_values import check_values
 
@@ -136,12 +135,6 @@ def one_line(message: str) -> str:
         kind = kind.replace("NoneType", "null").replace(", ", " or ") if several else kind
         return f"{what} must be {kind}, not {got!r}."
     return text.removeprefix("error: ").rstrip(".") + "."
-
-
-def nearest(key: str, known: list[str]) -> str:
-    """Return "did you mean …?" for the nearest key, or the known ones."""
-    near = get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
 
 
 @cache

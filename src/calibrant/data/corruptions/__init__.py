@@ -6,7 +6,6 @@ authors used OpenCV and ImageMagick too: alike in kind and strength, not pixel b
 """
 
 import zlib
-from difflib import get_close_matches
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from calibrant.data.corruptions import blur, digital, noise, weather
 from calibrant.data.corruptions.kind import Corruption
 from calibrant.data.corruptions.strengths import SEVERITIES, strength
-from calibrant.errors import InputError
+from calibrant.errors import InputError, nearest
 
 #: The 15 of the published benchmark, in its order.
 STANDARD = (
@@ -89,9 +88,7 @@ def refuse_unknown(name: str) -> Corruption:
             "set, such as CIFAR-10-C, or leave it out."
         )
     if name not in CORRUPTIONS:
-        near = get_close_matches(name, CORRUPTIONS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(CORRUPTIONS)}."
-        raise InputError(f"There is no corruption {name!r}; {hint}")
+        raise InputError(f"There is no corruption {name!r}; {nearest(name, CORRUPTIONS)}")
     return CORRUPTIONS[name]
 
 
