@@ -78,7 +78,18 @@ def test_without_a_command_the_help_is_shown(capsys):
         ("metrics", ["ece", "aece"]),
         ("recipes", list_recipes()),
         ("data", ["digits", "cifar10", "cifar100"]),
-        ("models", ["digits_cnn", "resnet32", "resnet50_cifar", "timm:NAME", "hf:FOLDER"]),
+        (
+            "models",
+            [
+                "digits_cnn",
+                "resnet32",
+                "resnet50_cifar",
+                "timm:NAME",
+                "hf:FOLDER",
+                "aslp",
+                "smp:ARCHITECTURE/ENCODER",
+            ],
+        ),
         ("corruptions", ["gaussian_noise", "elastic_transform", "spatter"]),
     ],
 )

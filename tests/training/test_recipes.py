@@ -176,7 +176,7 @@ def test_a_recipe_names_losses_that_exist_and_says_what_it_is(name):
     assert set(recipe.losses) <= set(list_losses())
     assert recipe.last_stage.loss.name in list_losses()
     line = summary(name)
-    assert line.endswith((".", "."))
+    assert line.endswith(".")
     assert len(line) > 20
     if name != "digits":
         assert "published" in line
@@ -185,6 +185,12 @@ def test_a_recipe_names_losses_that_exist_and_says_what_it_is(name):
         lines = (shipped() / f"{name}.yaml").read_text().splitlines()
         source = " ".join(said for said in lines[1:] if said.startswith("#"))
         assert re.search(r"(CVPR|ICCV|ECCV|ICLR|NeurIPS|AAAI|IPMI|MICCAI)\D{0,12}20\d\d", source)
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if "ecp" in load_recipe(n).losses])
+def test_the_published_weight_of_the_entropy_is_for_its_mean_over_the_classes(name):
+    losses = load_recipe(name).losses
+    assert losses["ecp"] == {"class_reduction": "mean"}
 
 
 @pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith(("cifar10/", "cifar100/"))])

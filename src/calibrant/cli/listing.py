@@ -49,14 +49,18 @@ def _data() -> Listing:
 
 
 def _models() -> Listing:
+    from calibrant.models.dense import DENSE_MODELS
     from calibrant.models.registry import MODELS
 
     others = [
         ("timm:NAME", "any classifier of timm"),
-        ("torchvision:NAME", "any classifier of torchvision"),
+        ("torchvision:NAME", "any classifier of torchvision; for maps, any of its segmentation networks"),
         ("hf:FOLDER", "a text classifier of Hugging Face, from a folder"),
+        ("smp:ARCHITECTURE/ENCODER", "for maps, any network of segmentation_models_pytorch"),
+        ("onnx:PATH", "for binary maps, a trained network from an ONNX file"),
     ]
-    return [(name, MODELS.summary(name)) for name in MODELS.names()] + others
+    ours = [(name, models.summary(name)) for models in (MODELS, DENSE_MODELS) for name in models.names()]
+    return ours + others
 
 
 def _corruptions() -> Listing:

@@ -54,7 +54,8 @@ UNTESTED_EXPLANATION = (
 )
 ELSEWHERE_EXPLANATION = "Mean ± standard deviation over seeds, untested."
 GROUPS_EXPLANATION = (
-    "Many, medium, few: accuracy on the classes with many, with fewer and with few training samples, untested."
+    "Many, medium, few: the mean over classes with many, fewer and few training samples of the accuracy "
+    "within each, untested."
 )
 MAPS_EXPLANATION = "OE, MAE, F and S are untested."
 LABELS_EXPLANATION = (
