@@ -153,7 +153,8 @@ def test_what_is_ignored_counts_nowhere(root, loss):
         module.watch.reset()
         expected = ece(values, target, inputs="logits", ignore_index=255)
         assert float(watched["val_ece"]) == pytest.approx(float(expected), rel=1e-9)
-        overlap = segmentation(values, target, inputs="logits", include_background=True, ignore_index=255)
+        overlap = segmentation(values, target, inputs="logits", include_background=False, ignore_index=255)
+        assert images.task.background
         assert float(watched["val_miou"]) == pytest.approx(float(overlap.miou), rel=1e-9)
 
 

@@ -24,8 +24,8 @@ from calibrant.training.recipe import Recipe
 class SegmentationModule(MapModule):
     """A network that gives C logits a pixel; pixels labelled 255 count nowhere.
 
-    Logged once an epoch, besides what all log: `val_miou`, over all classes and in the size of the network's
-    input. The best weights are those with the largest.
+    Logged once an epoch, besides what all log: `val_miou`, in the size of the network's input and over the
+    classes without the background, where there is one. The best weights are those with the largest.
 
     Args:
         *args: as of `TrainingModule`.
@@ -50,7 +50,8 @@ class SegmentationModule(MapModule):
         """Return the values of what is measured once an epoch."""
         values = super().watched_values()
         name = f"{self.watched}_miou"
-        return values | {name: values[name].miou}  # type: ignore[attr-defined]
+        overlap: Tensor = values[name].class_iou  # type: ignore[attr-defined]
+        return values | {name: overlap[int(self.background) :].nanmean()}
 
     def new_scores(self) -> LabelScores:
         """Return scores of label maps."""
