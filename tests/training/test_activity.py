@@ -80,3 +80,11 @@ def test_the_rows_of_a_loss_that_learns_from_samples_keep_their_ids():
     looked.start(1)
     looked.note(logits[:2], torch.zeros(2, dtype=torch.long), torch.tensor([2, 3]))
     assert float(looked.shares()["active_samples"]) == 0.0
+
+
+def test_a_loss_that_gets_its_weights_later_has_no_closed_form_and_no_share():
+    loss = create("meep")
+    looked = Activity(loss)
+    loss.weight = torch.tensor([1.0, 2.0, 3.0])
+    looked.note(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
+    assert looked.shares() == {}

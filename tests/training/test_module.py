@@ -1,15 +1,19 @@
 """The protocol between a stage and its loss."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
 
-from calibrant.losses import Loss
+from calibrant.errors import InputError
+from calibrant.losses import Loss, create
 from calibrant.losses.registry import LOSSES
 from calibrant.training.module import make_optimizer
 from calibrant.training.recipe import OptimizerConfig
 from calibrant.training.runner import read_data, run
-from calibrant.training.stages import build
+from calibrant.training.stages import build, build_second
 from tests.training.tiny import tiny_recipe
 
 CALLS: list[tuple[str, int]] = []
@@ -94,3 +98,79 @@ def test_the_best_epoch_is_kept_when_asked(tmp_path):
     target = run(tiny_recipe(train__select="best", train__epochs=4), tmp_path)
     history = target.history()["val_accuracy"]
     assert target.result()["metrics"]["val"]["none"]["accuracy"]["value"] == pytest.approx(max(history))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "shape"),
+    [
+        ("ce", {"reduction": "sum"}, (6, 3)),
+        ("ce", {"weight": [1.0, 10.0, 2.0]}, (6, 3)),
+        ("bce", {"weight": [1.0, 10.0]}, (4, 1, 5, 5)),
+        ("bce", {"weight": [1.0, 10.0], "reduction": "sum"}, (4, 1, 5, 5)),
+    ],
+)
+@pytest.mark.parametrize("soft", [False, True])
+def test_processes_have_together_the_gradient_of_one(monkeypatch, name, settings, shape, soft):
+    recipe = tiny_recipe()
+    module = build(recipe, read_data(recipe))
+    module.loss = create(name, **settings)
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    if name == "bce":
+        # Unlike parts: nothing in the first, objects in the second.
+        target = torch.tensor([0.0, 0.0, 0.9, 1.0])[:, None, None, None].expand(shape)
+        target = target if soft else target.round().long()
+    else:
+        target = (3 * logits).softmax(1) if soft else torch.tensor([0, 0, 1, 1, 1, 2])
+    whole = float(module.loss(logits, target))
+    parts = (slice(0, 2), slice(2, None))
+    monkeypatch.setattr(type(module), "trainer", SimpleNamespace(world_size=2))
+    masses: list[Tensor] = []
+    monkeypatch.setattr("calibrant.training.module.sum_over_processes", lambda own: masses.append(own.clone()))
+    for part in parts:
+        module._shared(module.loss(logits[part], target[part]), target[part])
+    monkeypatch.setattr("calibrant.training.module.sum_over_processes", lambda own: own.copy_(sum(masses)))
+    shared = [module._shared(module.loss(logits[part], target[part]), target[part])[0] for part in parts]
+    assert float(sum(shared) / 2) == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss__args": {"reduction": "none"}}, "loss.args.reduction must be 'mean' or 'sum' in training"),
+        ({"loss__name": "cb_ce", "reweight_from": 0}, "reweight_from to null"),
+        ({"loss__name": "cb_focal", "reweight_from": 0}, "reweight_from to null"),
+        ({"loss__name": "crl", "mix__name": "mixup"}, "mix.name 'mixup' mixes with another"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["train", "decouple"])
+def test_what_a_stage_cannot_be_is_said_by_the_name_of_the_stage(changes, said, stage):
+    settings = {f"{stage}__{key}": value for key, value in changes.items()}
+    if stage == "decouple":
+        settings["decouple__method"] = "crt"
+    recipe = tiny_recipe(**settings)
+    images = read_data(recipe)
+    with pytest.raises(InputError, match=f"{stage}.{said}"):
+        build_second(recipe, images, build(recipe, images).network) if stage == "decouple" else build(
+            recipe, images
+        )
+
+
+@pytest.mark.parametrize("loss", ["ldam", "bce", "nacl"])
+def test_a_second_stage_refuses_a_loss_that_its_classifier_cannot_have(loss):
+    recipe = tiny_recipe(decouple__method="crt", decouple__loss__name=loss)
+    images = read_data(recipe)
+    with pytest.raises(InputError, match=f"'{loss}' cannot train the linear classifier of a second stage"):
+        build_second(recipe, images, build(recipe, images).network)
+
+
+def test_each_stage_augments_by_its_own_seed():
+    recipe = tiny_recipe()
+    drawn = {}
+    for first in (None, 5):
+        images = read_data(recipe)
+        for seed in (first, 7):
+            if seed is not None:
+                images.loading = replace(images.loading, seed=seed)
+                drawn[first, seed] = torch.rand(3, generator=images._epoch_generator(torch.zeros(1)))
+    assert torch.equal(drawn[None, 7], drawn[5, 7])
+    assert not torch.equal(drawn[5, 5], drawn[5, 7])

@@ -54,8 +54,8 @@ def imagenet(
             random, jitter 0.4; in evaluation the centre of the photograph resized to 256; bicubic; ImageNet's
             statistics.
 
-    Russakovsky et al.: "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015. The sizes of the division
-    are those of Liu, Rony, Galdran, Dolz, Ben Ayed: "Class Adaptive Network Calibration", CVPR 2023.
+    Russakovsky et al.: "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015. The sizes of the
+    division are those of Liu, Rony, Galdran, Dolz, Ben Ayed: "Class Adaptive Network Calibration", CVPR 2023.
     """
     folder = find_folder(root, FOLDERS, "train")
     if not (folder / "val").is_dir():

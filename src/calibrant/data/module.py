@@ -52,9 +52,10 @@ class ImageData(InMemoryData[ImageSet]):
 
     def _epoch_generator(self, images: Tensor) -> Generator:
         epoch = self.trainer.current_epoch if self.trainer else 0
-        if self._generator is None or self._generator[0] != epoch:
-            # Each process draws for images of its own.
-            rank = self.trainer.global_rank if self.trainer else 0
-            seed = epoch_seed(self.loading.seed, epoch, "augmentation") + rank
-            self._generator = (epoch, Generator(images.device).manual_seed(seed))
+        # Each process draws for images of its own.
+        rank = self.trainer.global_rank if self.trainer else 0
+        # The seed tells the epochs of two stages apart.
+        seed = epoch_seed(self.loading.seed, epoch, "augmentation") + rank
+        if self._generator is None or self._generator[0] != seed:
+            self._generator = (seed, Generator(images.device).manual_seed(seed))
         return self._generator[1]

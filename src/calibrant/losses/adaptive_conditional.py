@@ -5,7 +5,7 @@ from typing import Literal, Unpack
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.losses.base import Batch, Loss, Settings
+from calibrant.losses.base import Batch, Loss, Settings, check_choice
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.registry import register
 
@@ -63,6 +63,8 @@ class ACLS(Loss):
         super().__init__(**settings)
         if margin < 0:
             raise InputError(f"margin must be at least 0, not {margin}.")
+        check_choice("pos_reference", pos_reference, ("zero", "min", "mean"))
+        check_choice("ties", ties, ("single", "reference"))
         self.margin, self.alpha = margin, alpha
         self.pos_weight, self.neg_weight = pos_weight, neg_weight
         self.pos_reference, self.ties, self.penalise_ignored = pos_reference, ties, penalise_ignored

@@ -4,7 +4,7 @@ A method subclasses `Loss` and writes `formula` alone: the value of each of its 
 (N, C, *) as it comes. A *row* is one prediction: an image in classification, a pixel in segmentation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NoReturn, TypedDict
 
@@ -137,15 +137,12 @@ class Loss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        if reduction not in ("none", "mean", "sum"):
-            raise InputError(f"reduction must be 'none', 'mean' or 'sum', not {reduction!r}.")
+        check_choice("reduction", reduction, ("none", "mean", "sum"))
         if reduction == "none" and self.batch_level:
             self._refuse_rows()
         self.reduction = reduction
         self.ignored = _labels(ignore_index)
-        self.register_buffer(
-            "weight", None if weight is None else torch.as_tensor(weight).float(), persistent=False
-        )
+        self.register_buffer("weight", _class_weights(weight), persistent=False)
         self.terms: dict[str, Tensor] = {}
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
@@ -289,10 +286,38 @@ class Loss(nn.Module):
         return mean if whole is None else mean + whole
 
 
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise `InputError` when a setting is none of the values that it can have.
+
+    Example:
+        >>> check_choice("reduction", "avg", ("mean", "sum"))
+        Traceback (most recent call last):
+        ...
+        calibrant.errors.InputError: reduction must be 'mean' or 'sum', not 'avg'.
+    """
+    if value not in choices:
+        known = ", ".join(map(repr, choices[:-1]))
+        raise InputError(f"{name} must be {known} or {choices[-1]!r}, not {value!r}.")
+
+
 def _labels(ignore_index: int | Iterable[int] | None) -> tuple[int, ...]:
     if ignore_index is None:
         return ()
-    return (ignore_index,) if isinstance(ignore_index, int) else tuple(int(i) for i in ignore_index)
+    labels = [ignore_index] if isinstance(ignore_index, int) else ignore_index
+    if not isinstance(labels, Iterable) or isinstance(labels, str) or not all(_whole(i) for i in labels):
+        raise InputError(f"ignore_index must be one label or several, whole numbers, not {ignore_index!r}.")
+    return tuple(int(i) for i in labels)
+
+
+def _whole(label: object) -> bool:
+    return not isinstance(label, str | float) and hasattr(label, "__index__")
+
+
+def _class_weights(weight: Tensor | Iterable[float] | None) -> Tensor | None:
+    try:
+        return None if weight is None else torch.as_tensor(weight).float()
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"weight must be one number for each class, not {weight!r}.") from None
 
 
 def _refuse_nan(logits: Tensor, valid: Tensor | None) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.losses.base import Batch, Loss, Settings
+from calibrant.losses.base import Batch, Loss, Settings, check_choice
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.margin import margin_penalty
 from calibrant.losses.multipliers import AugmentedLagrangian, ClassMeans, along_classes, per_class
@@ -153,6 +153,7 @@ class CALS(Loss):
             raise InputError(f"There is no penalty {penalty!r}; known: {', '.join(PENALTIES)}.")
         if margin <= 0:
             raise InputError(f"margin must lie above 0, not {margin}: the constraint is divided by it.")
+        check_choice("class_reduction", class_reduction, ("mean", "sum"))
         self.margin, self.penalty, self.normalize = margin, penalty, normalize
         self.class_reduction, self.penalise_ignored = class_reduction, penalise_ignored
         self.lagrangian = AugmentedLagrangian(
@@ -212,7 +213,7 @@ class CALSHR(Loss):
         multipliers: start of $\lambda$, one number or one a class; equal ones make it MbLS with that alpha.
         gamma: factor of the change, above 1.
         tau: how far the mean must have moved.
-        every: epochs between updates; 0 keeps the weights as given.
+        every: epochs between updates; 0 or less keeps the weights as given.
         multiplier_bounds: the range of $\lambda$.
         rank_average: see `CALS`.
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
@@ -273,7 +274,7 @@ class CALSHR(Loss):
             return
         (score,), before = means, self.score.clone()
         self.score.copy_(score)
-        if self.every and self.epoch % self.every == 0 and before.sum() != 0:
+        if self.every > 0 and self.epoch % self.every == 0 and before.sum() != 0:
             changed = torch.where(score > self.tau * before, self.multipliers * self.gamma, self.multipliers)
             changed = torch.where(score < before / self.tau, changed / self.gamma, changed)
             self.multipliers.copy_(changed.clamp(*self.multiplier_bounds))

@@ -13,10 +13,19 @@ from calibrant.losses.registry import register
 
 def focal(log_p: Tensor, gamma: float | Tensor, *, detach_weight: bool = False) -> Tensor:
     r"""Return $-(1-p)^\gamma \log p$ elementwise, with the gradient 0 where p rounds to 1."""
-    missing = -torch.expm1(log_p.detach() if detach_weight else log_p)
-    positive = missing > 0
-    factor = torch.where(positive, missing, torch.ones_like(missing)) ** gamma
-    return torch.where(positive, factor, torch.zeros_like(factor)) * -log_p
+    return power_of_missing(log_p.detach() if detach_weight else log_p, gamma) * -log_p
+
+
+def power_of_missing(log_p: Tensor, gamma: float | Tensor) -> Tensor:
+    r"""Return $(1-p)^\gamma$ elementwise; 0, and so its gradient, where p rounds to 1."""
+    return guarded_power(-torch.expm1(log_p), gamma)
+
+
+def guarded_power(base: Tensor, gamma: float | Tensor) -> Tensor:
+    """Return a power of what is at least 0, without the infinite slope that a power below 1 has at 0."""
+    positive = base > 0
+    factor = torch.where(positive, base, torch.ones_like(base)) ** gamma
+    return torch.where(positive, factor, torch.zeros_like(factor))
 
 
 def _by_label(batch: Batch, log_p: Tensor, gamma: float, *, detach_weight: bool = False) -> Tensor:
@@ -184,7 +193,7 @@ class DualFocalLoss(Loss):
         p = log_p.exp()
         p_label = batch.at_target(p)
         below = torch.where(p < p_label.unsqueeze(1), p, torch.zeros_like(p)).amax(1)
-        return {"dual_focal": -((1 - p_label + below) ** self.gamma) * batch.at_target(log_p)}
+        return {"dual_focal": -guarded_power(1 - p_label + below, self.gamma) * batch.at_target(log_p)}
 
 
 def gamma_for_probability(p0: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Literal, Unpack
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.losses.base import Batch, Loss, Settings
+from calibrant.losses.base import Batch, Loss, Settings, check_choice
 from calibrant.losses.registry import register
 
 Spread = Literal["all", "others"]
@@ -53,6 +53,7 @@ class LabelSmoothing(Loss):
         super().__init__(**settings)
         if not 0 <= alpha < 1:
             raise InputError(f"alpha is a share of the target's mass, at least 0 and below 1, not {alpha}.")
+        check_choice("over", over, ("all", "others"))
         self.alpha, self.over = alpha, over
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from typing import Literal, Unpack
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.losses.base import Batch, Loss, Settings
+from calibrant.losses.base import Batch, Loss, Settings, check_choice
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.registry import register
 
@@ -71,8 +71,14 @@ class MarginLoss(Loss):
             raise InputError(f"margin must be at least 0, not {margin}.")
         self.margin, self.alpha, self.class_reduction = margin, alpha, class_reduction
         self.penalise_ignored = penalise_ignored
-        if schedule not in ("", "add", "multiply", "step"):
-            raise InputError(f"schedule must be 'add', 'multiply', 'step' or empty, not {schedule!r}.")
+        check_choice("class_reduction", class_reduction, ("mean", "sum"))
+        check_choice("schedule", schedule, ("", "add", "multiply", "step"))
+        if schedule in ("multiply", "step") and mu <= 0:
+            raise InputError(
+                f"mu must lie above 0 for schedule {schedule!r}, not {mu}: alpha is multiplied by it."
+            )
+        if step_size < 1:
+            raise InputError(f"step_size must be at least 1 epoch, not {step_size}.")
         self.schedule, self.mu, self.max_alpha, self.step_size = schedule, mu, max_alpha, step_size
         self.epoch = 0
 

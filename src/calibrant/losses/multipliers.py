@@ -48,7 +48,8 @@ class ClassMeans(nn.Module):
         self.sums.zero_()
         self.rows.zero_()
         if self.rank_average:
-            sums, rows = sums / rows.clamp(min=1), torch.ones_like(rows)
+            # A process without rows has no mean to give.
+            sums, rows = sums / rows.clamp(min=1), (rows > 0).to(rows.dtype)
         sum_over_processes(sums, rows)
         return sums / rows if rows > 0 else None
 
@@ -70,8 +71,8 @@ class AugmentedLagrangian(nn.Module):
         rho: start of $\rho$, likewise.
         multiplier_bounds: the range of $\lambda$.
         rho_max: the upper bound of $\rho$; the lower is its start.
-        multiplier_every: epochs between updates of $\lambda$; 0 keeps it as given.
-        rho_every: epochs between checks of $\rho$; 0 keeps it as given.
+        multiplier_every: epochs between updates of $\lambda$; 0 or less keeps it as given.
+        rho_every: epochs between checks of $\rho$; 0 or less keeps it as given.
         growth: factor of $\rho$, above 1.
         tau: the improvement that a class must show to keep its $\rho$.
         rank_average: see `ClassMeans`.
@@ -119,9 +120,9 @@ class AugmentedLagrangian(nn.Module):
         if means is None:
             return
         derivative, h = means
-        if self.multiplier_every and self.epoch % self.multiplier_every == 0:
+        if self.multiplier_every > 0 and self.epoch % self.multiplier_every == 0:
             self.multipliers.copy_(derivative.clamp(*self.multiplier_bounds))
-        if self.rho_every and self.epoch % self.rho_every == 0:
+        if self.rho_every > 0 and self.epoch % self.rho_every == 0:
             # The first epoch has no predecessor: a comparison with nan is false, and rho stays.
             worse = h > self.tau * self.previous.clamp(min=0)
             grown = torch.where(worse, self.growth * self.rho, self.rho)
@@ -131,7 +132,10 @@ class AugmentedLagrangian(nn.Module):
 
 def per_class(values: object, num_classes: int, name: str) -> Tensor:
     """Return one float64 value a class from one number or (C,) of them; raises `InputError` otherwise."""
-    row = torch.as_tensor(values, dtype=torch.float64)
+    try:
+        row = torch.as_tensor(values, dtype=torch.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a number or {num_classes} of them, not {values!r}.") from None
     if row.dim() == 0:
         row = row.repeat(num_classes)
     if row.shape != (num_classes,):
@@ -140,5 +144,9 @@ def per_class(values: object, num_classes: int, name: str) -> Tensor:
 
 
 def along_classes(per_class: Tensor, like: Tensor) -> Tensor:
-    """Shape (C,) so that it broadcasts along the class axis of (N, C, *)."""
+    """Shape (C,) so that it broadcasts along the class axis of (N, C, *); raises `InputError` for another C."""
+    if len(per_class) != like.shape[1]:
+        raise InputError(
+            f"The loss was built for {len(per_class)} classes, but the logits have {like.shape[1]}."
+        )
     return per_class.to(like.dtype).reshape(-1, *[1] * (like.dim() - 2))

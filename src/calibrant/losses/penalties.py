@@ -5,8 +5,9 @@ from typing import Literal, Unpack
 from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.losses.base import Batch, Loss, Settings
+from calibrant.losses.base import Batch, Loss, Settings, check_choice
 from calibrant.losses.cross_entropy import cross_entropy
+from calibrant.losses.focal import power_of_missing
 from calibrant.losses.registry import register
 
 
@@ -45,6 +46,7 @@ class EntropyPenalty(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
+        check_choice("class_reduction", class_reduction, ("sum", "mean"))
         self.alpha, self.class_reduction, self.gamma, self.clamp = alpha, class_reduction, gamma, clamp
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
@@ -58,7 +60,7 @@ class EntropyPenalty(Loss):
             surprise = p * log_p
         entropy = -(surprise.mean(1) if self.class_reduction == "mean" else surprise.sum(1))
         if self.gamma:
-            entropy = (1 - batch.at_target(log_p).exp()) ** self.gamma * entropy
+            entropy = power_of_missing(batch.at_target(log_p), self.gamma) * entropy
         return {"ce": -batch.at_target(log_p), "entropy": entropy}
 
     def term_weights(self) -> dict[str, float]:

@@ -53,6 +53,10 @@ class TwoClassLoss(BinaryLoss):
         """Return the terms of the loss on two classes."""
         return self.loss.formula(as_two_classes(batch))
 
+    def step_epoch(self) -> None:
+        """Move what the loss moves along a schedule."""
+        self.loss.step_epoch()
+
     def term_weights(self) -> Mapping[str, float]:
         """Return those of the loss."""
         return self.loss.term_weights()

@@ -32,7 +32,7 @@ class Mixer:
 
     def __init__(self, config: MixConfig, seed: int, class_counts: Tensor) -> None:
         if config.alpha <= 0:
-            raise InputError(f"train.mix.alpha must be above 0, not {config.alpha}; 'none' mixes nothing.")
+            raise InputError(f"mix.alpha must be above 0, not {config.alpha}; 'none' mixes nothing.")
         self.config, self.seed, self.class_counts = config, seed, class_counts
         self._epoch, self._generator = -1, Generator()
 

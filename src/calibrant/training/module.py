@@ -71,22 +71,24 @@ class TrainingModule(LightningModule):
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network.to(memory_format=self.layout)
         self._mixer = Mixer(stage.mix, seed, class_counts) if stage.mix.name != "none" else None
+        mixing = f"{stage.key}.mix.name {stage.mix.name!r}"
+        if loss.reduction == "none":
+            raise InputError(
+                f"{stage.key}.loss.args.reduction must be 'mean' or 'sum' in training, not 'none'."
+            )
         if self._mixer is not None and inputs == "tokens":
-            raise InputError(
-                f"train.mix.name {stage.mix.name!r} mixes images, and words cannot be mixed; set it to 'none'."
-            )
+            raise InputError(f"{mixing} mixes images, and words cannot be mixed; set it to 'none'.")
         if stage.mix.name == "remix" and loss.binary:
+            raise InputError(f"{mixing} compares the classes of images, and maps have none; set it to 'mixup'.")
+        if stage.reweight_from is not None and (loss.weight is not None or hasattr(loss, "class_weight")):
             raise InputError(
-                "train.mix.name 'remix' compares the classes of images, and maps have none; set it to 'mixup'."
-            )
-        if stage.reweight_from is not None and loss.weight is not None:
-            raise InputError(
-                f"The loss {stage.loss.name!r} weighs the classes already; set train.reweight_from to null."
+                f"The loss {stage.loss.name!r} weighs the classes already; set {stage.key}.reweight_from to "
+                "null."
             )
         if self._mixer is not None and loss.needs_index:
             raise InputError(
-                f"{type(loss).__name__} learns from each image by itself, which train.mix.name "
-                f"{stage.mix.name!r} mixes with another; set it to 'none'."
+                f"{type(loss).__name__} learns from each image by itself, which {mixing} mixes with another; "
+                "set it to 'none'."
             )
         self._activity = Activity(loss)
         self._counts = class_counts
@@ -155,7 +157,8 @@ class TrainingModule(LightningModule):
     def _shared(self, loss: Tensor, target: Tensor) -> tuple[Tensor, float | Tensor]:
         """Return the loss and the factor of a mean of rows with which means over processes are those over all.
 
-        Each process divides by the rows of its own part, or by the sum of their weights.
+        Each process divides by the rows of its own part, or by the sum of their weights. Lightning averages the
+        gradients of the processes.
         """
         if self.trainer.world_size == 1:
             return loss, 1.0
@@ -163,13 +166,22 @@ class TrainingModule(LightningModule):
         if not target.is_floating_point():
             target = target[~torch.isin(target, target.new_tensor(self.loss.ignored))]
             rows = float(len(target))
-        mass = rows if weight is None or target.is_floating_point() else float(weight[target].sum())
+        mass = rows if weight is None else float(self._mass(target, weight))
         own = torch.tensor([mass, rows], dtype=torch.float64, device=self.device)
         together = own.clone()
         sum_over_processes(together)
         # Nothing counts where all labels are ignored.
         shares = own * self.trainer.world_size / together.clamp(min=torch.finfo(torch.float64).tiny)
+        if self.loss.reduction == "sum":
+            return loss * self.trainer.world_size, shares[1]
         return loss * shares[0].to(loss.dtype), shares[1]
+
+    def _mass(self, target: Tensor, weight: Tensor) -> Tensor:
+        if not target.is_floating_point():
+            return weight[target].sum()
+        if self.loss.binary:
+            return weight[0] * (1 - target).sum() + weight[1] * target.sum()
+        return (target.movedim(1, -1) @ weight.to(target.dtype)).sum()
 
     def _loss_of(self, batch: Batch) -> Tensor:
         inputs, target = batch[self.inputs], batch["target"]
@@ -243,9 +255,11 @@ class TrainingModule(LightningModule):
         bad = (self._first_bad >= 0).double()
         sum_over_processes(bad)
         if bad > 0:
+            own = int(self._first_bad)
+            where = f"batch {own}" if own >= 0 else "in another process"
             raise InputError(
-                f"The loss is no longer finite in epoch {self.current_epoch}, batch {int(self._first_bad)}; "
-                "lower train.optimizer.lr, or clip the gradient with train.clip."
+                f"The loss is no longer finite in epoch {self.current_epoch}, {where}; lower "
+                f"{self.stage.key}.optimizer.lr, or clip the gradient with {self.stage.key}.clip."
             )
 
 

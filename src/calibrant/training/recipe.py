@@ -4,7 +4,7 @@ The fields are the options of the command line: `--train.epochs 3` sets `recipe.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 
 @dataclass
@@ -176,7 +176,12 @@ class StageConfig:
         select: which weights are kept: those of the "last" epoch; those of the "best" accuracy on validation,
             or mIoU of label maps (the first of equals); or, as some published code does, those of the best on
             test, "test_best": results and tables then say so.
+
+    Attributes:
+        key: the name of the stage in a recipe.
     """
+
+    key: ClassVar[str] = "train"
 
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -211,6 +216,8 @@ class DecoupleConfig(StageConfig):
         tau: of "tau_norm".
         keep_bias: of "tau_norm": keep the classifier's bias, which the publication leaves out.
     """
+
+    key: ClassVar[str] = "decouple"
 
     loss: LossConfig = field(default_factory=LossConfig)
     schedule: ScheduleConfig = field(default_factory=lambda: ScheduleConfig("cosine"))

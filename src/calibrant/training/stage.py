@@ -106,7 +106,7 @@ def refuse_impossible(module: TrainingModule, data: Data, config: TrainerConfig)
     if len(data.train_order()) == 0:
         raise InputError(
             f"{len(data.task.train)} training {samples} make no whole batch of {stage.batch_size}; lower "
-            "train.batch_size, or set train.drop_last to false."
+            f"{stage.key}.batch_size, or set {stage.key}.drop_last to false."
         )
     if module.watched == "test" and module.learns_from_validation:
         raise InputError(
@@ -116,7 +116,7 @@ def refuse_impossible(module: TrainingModule, data: Data, config: TrainerConfig)
     if _watches(module, data):
         return
     for needs, what in (
-        (stage.select == "best", "train.select 'best' chooses"),
+        (stage.select == "best", f"{stage.key}.select 'best' chooses"),
         (module.learns_from_validation, f"The loss {stage.loss.name!r} learns"),
     ):
         if needs:

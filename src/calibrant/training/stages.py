@@ -126,11 +126,17 @@ def build_second(recipe: Recipe, images: Data, network: nn.Module) -> DecoupledM
             f"decouple.method {recipe.decouple.method!r} needs a classifier of images, not the dense network "
             f"{recipe.model.name!r}."
         )
+    loss = _loss(recipe.decouple, images)
+    if isinstance(loss, LDAM) or loss.binary or loss.spatial:
+        raise InputError(
+            f"The loss {recipe.decouple.loss.name!r} cannot train the linear classifier of a second stage; "
+            "choose another decouple.loss.name."
+        )
     torch.manual_seed(epoch_seed(recipe.seed, 0, "decouple"))
     replace_head(network, recipe.decouple)
     return DecoupledModule(
         network,
-        _loss(recipe.decouple, images),
+        loss,
         recipe.decouple,
         seed=epoch_seed(recipe.seed, 1, "decouple"),
         **_settings(recipe, images),

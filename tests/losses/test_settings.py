@@ -1,0 +1,93 @@
+"""What a loss is built with: a value that cannot be is refused, and none does another thing than it says."""
+
+import pytest
+import torch
+
+from calibrant.errors import InputError
+from calibrant.losses import (
+    CALS,
+    CALSHR,
+    DualFocalLoss,
+    EntropyPenalty,
+    MarginLoss,
+    create,
+)
+from calibrant.losses.two_class import TwoClassLoss
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        (
+            "mbls",
+            {"margin": 1.0, "class_reduction": "avg"},
+            "class_reduction must be 'mean' or 'sum', not 'avg'",
+        ),
+        ("cals", {"num_classes": 3, "class_reduction": "avg"}, "class_reduction must be 'mean' or 'sum'"),
+        ("ecp", {"class_reduction": "avg"}, "class_reduction must be 'sum' or 'mean'"),
+        ("acls", {"margin": 1.0, "pos_reference": "zeros"}, "pos_reference must be 'zero', 'min' or 'mean'"),
+        ("acls", {"margin": 1.0, "ties": "double"}, "ties must be 'single' or 'reference'"),
+        ("ls", {"over": "other"}, "over must be 'all' or 'others', not 'other'"),
+        ("mdca", {"over": "other"}, "over must be 'all' or 'others', not 'other'"),
+        ("mbls", {"schedule": "multiply"}, "mu must lie above 0 for schedule 'multiply', not 0.0"),
+        ("mbls", {"schedule": "step", "mu": 2.0, "step_size": 0}, "step_size must be at least 1 epoch, not 0"),
+        ("ce", {"ignore_index": "255"}, "whole numbers, not '255'"),
+        ("ce", {"ignore_index": 1.5}, "whole numbers, not 1.5"),
+        ("ce", {"ignore_index": [1, 1.5]}, "whole numbers, not"),
+        ("ce", {"weight": "abc"}, "weight must be one number for each class, not 'abc'"),
+        ("cals", {"num_classes": 3, "multipliers": "abc"}, "multipliers must be a number or 3 of them"),
+        ("aslp_mc", {"num_samples": 3, "eta": 0.0}, "eta must lie above 0, not 0.0"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(name, settings, said):
+    with pytest.raises(InputError, match=said):
+        create(name, **settings)
+
+
+@pytest.mark.parametrize("index", [3, [3, 4], torch.tensor([3, 4]), None])
+def test_labels_to_ignore_come_in_every_form(index):
+    assert create("ce", ignore_index=index).ignored == {3: (3,), None: ()}.get(
+        index if isinstance(index, int | None) else "", (3, 4)
+    )
+
+
+@pytest.mark.parametrize("loss", [CALS(3, 1.0), CALSHR(3, 1.0), CALS(1, 1.0), CALSHR(1, 1.0)])
+def test_multipliers_are_for_as_many_classes_as_the_logits_have(loss):
+    with pytest.raises(InputError, match=r"built for [13] classes, but the logits have 5"):
+        loss(torch.zeros(2, 5), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("loss", [EntropyPenalty(0.1, gamma=0.5), DualFocalLoss(0.5)])
+def test_a_power_below_1_has_a_finite_gradient_where_nothing_is_missing(loss):
+    logits = torch.tensor([[20.0, 0.0], [120.0, 0.0]], requires_grad=True)
+    loss(logits, torch.tensor([0, 0])).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert float(logits.grad.abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("never", [0, -1])
+def test_multipliers_that_are_never_updated_stay(never):
+    cals = CALS(2, 1.0, rho_every=never, multiplier_every=never)
+    heuristic = CALSHR(2, 1.0, every=never)
+    before = (cals.class_state()["rho"].clone(), heuristic.multipliers.clone())
+    for width in (5.0, 50.0, 500.0):
+        for loss in (cals, heuristic):
+            loss.observe(torch.tensor([[width, 0.0], [0.0, width]]), torch.tensor([0, 1]))
+            loss.step_epoch()
+    assert torch.equal(cals.class_state()["rho"], before[0])
+    assert torch.equal(heuristic.multipliers, before[1])
+
+
+@pytest.mark.parametrize("rank_average", [False, True])
+def test_without_an_observation_nothing_changes(rank_average):
+    loss = CALS(2, 1.0, multipliers=0.5, rank_average=rank_average)
+    loss.step_epoch()
+    assert loss.class_state()["multipliers"].tolist() == [0.5, 0.5]
+    assert loss.lagrangian.previous.isnan().all()
+
+
+def test_the_schedule_of_a_loss_on_binary_maps_advances():
+    inner = MarginLoss(1.0, alpha=0.1, schedule="add", mu=1.0)
+    TwoClassLoss(inner).step_epoch()
+    assert inner.alpha == pytest.approx(1.1)
