@@ -105,9 +105,9 @@ class AdaptiveScBCE(ScBCE):
             raise InputError(f"warmup must be at least 1, not {warmup}: no accuracy is known before.")
         self.warmup, self.grad_scale = warmup, grad_scale
         self.eta = PUBLISHED_ETA if eta is None else eta
-        if self.eta <= 0:
-            raise InputError(f"eta must lie above 0, not {eta}: with such a step no level is learned.")
         if lam is None:
+            if self.eta <= 0:
+                raise InputError(f"eta must lie above 0, not {eta}: lam follows from it where it is not given.")
             lam = PUBLISHED_LAMBDA if preset == "reference" else STABLE / (self.eta * self.b)
         self.lam = lam
         self._register_state(num_samples)
