@@ -117,3 +117,14 @@ def test_mistakes():
         create("disturb_label", rate=1.0)
     with pytest.raises(InputError, match="pixels must be"):
         create("binary_mmce", pixels=1)
+
+
+def test_a_saved_state_goes_on_drawing_where_it_was():
+    logits, target, _ = _batch()
+    loss = create("binary_mmce", pixels=5, generator=torch.Generator().manual_seed(0))
+    loss(logits, target)
+    state = loss.state_dict()
+    after = loss(logits, target)
+    other = create("binary_mmce", pixels=5, generator=torch.Generator().manual_seed(9))
+    other.load_state_dict(state)
+    assert torch.equal(other(logits, target), after)

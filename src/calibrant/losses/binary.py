@@ -72,6 +72,21 @@ class BinaryLoss(Loss):
         return loss.unsqueeze(1) if self.reduction == "none" else loss
 
 
+class DrawnLoss(BinaryLoss):
+    """A binary loss that draws; where its draws have a generator of their own, the state dict keeps it."""
+
+    generator: torch.Generator | None
+
+    def get_extra_state(self) -> Tensor:
+        """Return the state of the generator for the state dict; empty when the draws are PyTorch's own."""
+        return torch.empty(0, dtype=torch.uint8) if self.generator is None else self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on drawing from a saved state."""
+        if self.generator is not None and state.numel():
+            self.generator.set_state(state.cpu())
+
+
 def _check_range(target: Tensor) -> None:
     wrong = ~((target >= 0) & (target <= 1))
     if wrong.any():

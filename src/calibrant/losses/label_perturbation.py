@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from calibrant.errors import InputError
 from calibrant.losses.base import Batch, Settings
-from calibrant.losses.binary import BinaryLoss
+from calibrant.losses.binary import DrawnLoss
 from calibrant.losses.perturbed_labels import Granularity, perturb_labels, smooth_binary_labels
 from calibrant.losses.registry import register
 
@@ -25,7 +25,7 @@ TECHNIQUES: dict[str, tuple[float, bool]] = {
 
 
 @register("sc_bce")
-class ScBCE(BinaryLoss):
+class ScBCE(DrawnLoss):
     r"""Self-calibrating binary cross-entropy: BCE against stochastically perturbed labels.
 
     $$L = \mathrm{BCE}(z, t), \quad
@@ -137,15 +137,6 @@ class ScBCE(BinaryLoss):
             )
         self.realised, self.drawn = target, drawn
         return {self.term: binary_cross_entropy_with_logits(batch.logits, target, reduction="none").squeeze(1)}
-
-    def get_extra_state(self) -> Tensor:
-        """Return the state of the generator for the state dict; empty when the draws are PyTorch's own."""
-        return torch.empty(0, dtype=torch.uint8) if self.generator is None else self.generator.get_state()
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Go on drawing from a saved state."""
-        if self.generator is not None and state.numel():
-            self.generator.set_state(state.cpu())
 
     def _set_levels(self, alpha: float | Tensor, allow_out_of_range: bool) -> None:
         levels = torch.as_tensor(alpha, dtype=torch.float64).detach()

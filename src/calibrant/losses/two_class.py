@@ -11,7 +11,7 @@ from torch import Tensor
 
 from calibrant.errors import InputError
 from calibrant.losses.base import Batch, Loss, Settings
-from calibrant.losses.binary import BinaryLoss
+from calibrant.losses.binary import BinaryLoss, DrawnLoss
 from calibrant.losses.focal import FLSD, FocalLoss
 from calibrant.losses.mmce import MMCE
 from calibrant.losses.penalties import BrierLoss
@@ -135,7 +135,7 @@ class BinaryBrier(TwoClassLoss):
 
 
 @register("binary_mmce")
-class BinaryMMCE(TwoClassLoss):
+class BinaryMMCE(TwoClassLoss, DrawnLoss):
     r"""Binary cross-entropy plus the MMCE of pixels drawn at random from the batch.
 
     $L = \mathrm{BCE}(z, y) + \alpha \, \mathrm{MMCE}$, see `MMCE`, with the confidence max(p, 1 - p).
@@ -144,7 +144,7 @@ class BinaryMMCE(TwoClassLoss):
         alpha: weight of the term.
         bandwidth: h of the kernel, at least 0.001.
         pixels: how many pixels the term compares, drawn with replacement in every call; None for all.
-        generator: the source of the draws; PyTorch's own when None.
+        generator: the source of the draws, saved in the state dict; PyTorch's own when None.
         **settings: `weight`, `ignore_index` and `reduction` ("mean" or "sum") of `Loss`; weights act on the
             cross-entropy alone.
 
