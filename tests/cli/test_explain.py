@@ -51,6 +51,12 @@ def test_the_table_tells_of_each_loss_what_its_curves_say(capsys):
     assert "p_y: the probability of the label" in words
 
 
+@pytest.mark.parametrize("loss", ["acls:margin=25", "acls:neg_margin=25"])
+def test_the_range_reaches_beyond_every_margin(capsys, loss):
+    _, out, _ = say(capsys, loss, "--json")
+    assert json.loads(out)["upto"] == 50.0
+
+
 def test_json_holds_the_curves_and_a_range_that_reaches_beyond_the_margin(capsys):
     status, out, _ = say(capsys, "mbls:margin=15", "--json", "--classes", "4")
     told = json.loads(out)

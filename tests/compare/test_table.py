@@ -81,6 +81,26 @@ def test_mean_and_deviation_are_over_the_seeds(runs, table):
             assert cell.std == pytest.approx(torch.tensor(values, dtype=torch.float64).std().item())
 
 
+def test_a_method_that_says_one_class_of_everything_is_named_and_not_ranked(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 2, (300,), generator=generator)
+    logits = torch.nn.functional.one_hot(target, 3) + torch.randn(300, 3, generator=generator)
+    # Right half of the time, and says so: no error of calibration at all.
+    same = torch.tensor([9.0, 9.0, -9.0]).expand(300, 3) + torch.tensor([1e-3, 0.0, 0.0])
+    table = tabulate(
+        [finished(tmp_path, "learned", 0, 5 * logits, target), finished(tmp_path, "fallen", 0, same, target)]
+    )
+    learned, fallen = (row.cells["ece"]["none"] for row in table.rows)
+    assert fallen.mean < learned.mean
+    assert not fallen.best
+    assert fallen.against is None
+    assert "untested" not in table.explanations[0]
+    said = "fallen gives every test sample the class 'a' (seed 0)"
+    assert said in " ".join(table.explanations)
+    assert said in " ".join(table.to_text().split())
+    assert table.rows[0].collapsed == ""
+
+
 def test_best_is_marked_only_where_the_test_tells_methods_apart(table):
     marks = {row.method: row.cells for row in table.rows}
     for metric in ("ece", "aece", "nll", "brier", "classwise_ece"):

@@ -86,6 +86,41 @@ def test_a_restored_loss_goes_on_as_the_saved_one(make):
         assert torch.equal(value, restored.state_dict()[name]), name
 
 
+def test_reset_on_resume_learns_anew_and_counts_on():
+    torch.manual_seed(0)
+    loss, target = CALS(4, 2.0, reset_on_resume=True), torch.zeros(11, dtype=torch.int64)
+    loss.observe(4 * torch.randn(11, 4), target)
+    loss.step_epoch()
+    assert loss.lagrangian.multipliers.max() > 1e-3
+    resumed = CALS(4, 2.0, reset_on_resume=True)
+    resumed.load_state_dict(loss.state_dict())
+    assert torch.equal(resumed.lagrangian.multipliers, torch.full((4,), 1e-6, dtype=torch.float64))
+    assert resumed.lagrangian.previous.isnan().all()
+    assert resumed.lagrangian.epoch == 1
+
+
+def test_penalty_weights_can_be_checked_against_the_check_before():
+    # At margin 1 a row (d + 1, 0) has h = -1 for the first class and d for the second.
+    def rho_after(distances, **settings):
+        loss = CALS(2, 1.0, rho_every=2, **settings)
+        for distance in distances:
+            loss.observe(torch.tensor([[distance + 1.0, 0.0]]), torch.tensor([0]))
+            loss.step_epoch()
+        return loss.lagrangian.rho.tolist()
+
+    # Worse than the epoch before, far better than at the check before; at the first check nothing is known.
+    course = [9.0, 8.0, 2.0, 3.0]
+    assert rho_after(course[:2], rho_against="check") == [1.0, 1.0]
+    assert rho_after(course, rho_against="check") == [1.0, 1.0]
+    assert rho_after(course) == [1.0, 1.2]
+    # And the other way round.
+    course = [9.0, 8.0, 20.0, 10.0]
+    assert rho_after(course, rho_against="check") == [1.0, 1.2]
+    assert rho_after(course) == [1.0, 1.0]
+    with pytest.raises(InputError, match="rho_against must be 'epoch' or 'check', not 'batch'"):
+        CALS(2, rho_against="batch")
+
+
 def test_ignored_rows_teach_nothing():
     torch.manual_seed(0)
     logits = 4 * torch.randn(6, 4)

@@ -25,7 +25,8 @@ OPTIONS: dict[str, list[dict[str, object]]] = {
         {"margin": 2.0, "pos_reference": reference, "ties": ties}
         for reference in ("zero", "min", "mean")
         for ties in ("single", "reference")
-    ],
+    ]
+    + [{"pos_margin": 2.0, "neg_margin": 1.0}],
     "aslp_mc": [{"mode": "expected"}],
     "aslp_mei": [{"mode": "expected", "strength": 1.5}],
     "avu": [{"variant": "intel"}, {"variant": "google", "detach_confidence": True}],

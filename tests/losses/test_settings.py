@@ -26,6 +26,7 @@ from calibrant.losses.two_class import TwoClassLoss
         ("cals", {"num_classes": 3, "class_reduction": "avg"}, "class_reduction must be 'mean' or 'sum'"),
         ("ecp", {"class_reduction": "avg"}, "class_reduction must be 'sum' or 'mean'"),
         ("acls", {"margin": 1.0, "pos_reference": "zeros"}, "pos_reference must be 'zero', 'min' or 'mean'"),
+        ("acls", {"neg_margin": -1.0}, "neg_margin must be at least 0, not -1"),
         ("acls", {"margin": 1.0, "ties": "double"}, "ties must be 'single' or 'reference'"),
         ("ls", {"over": "other"}, "over must be 'all' or 'others', not 'other'"),
         ("mdca", {"over": "other"}, "over must be 'all' or 'others', not 'other'"),
@@ -42,6 +43,14 @@ from calibrant.losses.two_class import TwoClassLoss
 def test_a_value_that_cannot_be_is_refused(name, settings, said):
     with pytest.raises(InputError, match=said):
         create(name, **settings)
+
+
+def test_each_penalty_of_acls_can_have_a_margin_of_its_own():
+    logits, target = torch.tensor([[4.0, 0.0, 3.0]]), torch.tensor([0])
+    loss = create("acls", alpha=1.0, pos_margin=3.0, neg_margin=0.5)
+    # 1 past the one margin; 3.5 and 0.5 past the other.
+    loss(logits, target)
+    assert (float(loss.terms["pos"]), float(loss.terms["neg"])) == (1.0, (3.5**2 + 0.5**2) / 2)
 
 
 @pytest.mark.parametrize("index", [3, [3, 4], torch.tensor([3, 4]), None])

@@ -148,6 +148,12 @@ def test_what_is_missing_is_said(make_run: MakeRun) -> None:
     assert list(found.method("ce").bins) == [RAW, SCALED]
 
 
+def test_methods_that_lack_the_same_share_a_sentence(make_run: MakeRun) -> None:
+    raw = {"test": {"none": make_run("x").result()["metrics"]["test"]["none"]}}
+    runs = [make_run("ce"), *(make_run(name, posthoc={}, metrics=raw) for name in ("ls", "mbls"))]
+    assert "ls, mbls have no metrics after temperature scaling." in gather(runs).notices
+
+
 def test_what_is_unfair_is_said(make_run: MakeRun) -> None:
     first = make_run("ce", 0)
     second = make_run(

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 from markupsafe import Markup
 
+from calibrant.report import write_report
 from calibrant.report.evidence import gather
 from calibrant.report.summary import summarise
 from calibrant.training.run_folder import RunFolder
@@ -22,6 +25,25 @@ def test_planted_truth_is_found(three: list[RunFolder]) -> None:
     assert "Over-confident: ce (" in lean
     assert "Under-confident: ls (" in lean
     assert "On balance neither: mbls." in lean
+
+
+@pytest.mark.parametrize(("learned", "most"), [(["ce", "ls"], "ls: "), (["ce"], "ce: "), ([], "No method is")])
+def test_a_method_that_says_one_class_of_everything_is_not_trusted(
+    make_run: MakeRun, tmp_path: Path, unsaved: None, learned: list[str], most: str
+) -> None:
+    runs = [
+        make_run(name, sharpness=sharpness, only_class=None if name in learned else "cat")
+        for name, sharpness in (("ce", 3.0), ("ls", 2.0), ("mbls", 1.0))
+    ]
+    points = said(runs)
+    first = points.get("Trust most, as trained") or points["As trained"]
+    assert first.startswith(most)
+    after = points["What temperature scaling changes"].partition("After it, ")[2]
+    assert "mbls" not in after
+    assert bool(after) == bool(learned)
+    page = write_report(runs, tmp_path / "page.html", "Toy").read_text(encoding="utf-8")
+    for name in ("ce", "ls", "mbls"):
+        assert (f"<li>{name} gives every test sample the class" in page) == (name not in learned)
 
 
 def test_temperature_is_credited_where_the_test_supports_it(three: list[RunFolder]) -> None:

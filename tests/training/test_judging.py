@@ -33,6 +33,15 @@ def test_each_calibrator_is_judged_and_kept(tmp_path):
         assert after["nll"]["value"] == pytest.approx(float(nll), rel=1e-5)
 
 
+def test_one_class_for_everything_is_named():
+    usual = said(0)
+    fallen = Predictions(torch.tensor([[0.0, 2.0, 1.0]]).repeat(300, 1), *list(vars(usual).values())[1:])
+    assert judge({"test": usual}, [])["only_class"] is None
+    assert judge({"test": fallen}, [])["only_class"] == "b"
+    frequent = Predictions(fallen.logits, (usual.ids > 100).long(), usual.ids, usual.class_names)
+    assert judge({"test": frequent}, [])["only_class"] is None
+
+
 def test_what_cannot_be_fitted_does_not_lose_the_run():
     splits = {"val": said(0, n=1), "test": said(1)}
     result = judge(splits, ["auto", "temperature"])

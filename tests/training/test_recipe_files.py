@@ -63,6 +63,14 @@ def test_the_method_names_only_options_that_are_not_the_recipes():
         ("train: {reweight_beta: 1}", "train.reweight_beta must be at least 0 and below 1, not 1.0."),
         ("decouple: {from: runs/some}", "decouple.from names a first stage, but decouple.method is 'none'"),
         ("decouple: {method: lws, lr_factor: 0.5}", "decouple.lr_factor 0.5 has no effect"),
+        (
+            "decouple: {method: crt, tau: 0.7}",
+            "with decouple.method 'crt', only with 'tau_norm'. Leave it at 1.0",
+        ),
+        (
+            "decouple: {method: tau_norm, shift_bn: true}",
+            "with decouple.method 'tau_norm', only with 'crt', 'lws', 'mislas'. Leave it at False",
+        ),
         ("train: {epochs: many}", "train.epochs must be int, not 'many'."),
         ("trainer: {precision: fp8}", "trainer.precision must be"),
         ("inherit: cifar10/cee", "There is no recipe 'cifar10/cee'; did you mean 'cifar10/ce'?"),

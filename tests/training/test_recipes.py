@@ -235,7 +235,7 @@ def test_long_tailed_recipes_have_the_optimizer_of_the_published_code(name):
     assert recipe.data.name == name.split("/")[0]
     first = recipe.train
     assert (first.optimizer.lr, first.optimizer.momentum, first.optimizer.weight_decay) == (0.1, 0.9, 2e-4)
-    assert (first.batch_size, first.augment, first.clip) == (128, True, None)
+    assert (first.batch_size, first.augment, first.clip) == (128, True, 2.0 if recipe.data.val else None)
     assert recipe.model.name == ("bbn_resnet32" if name.endswith("bbn") else "resnet32")
     assert first.epochs == (300 if "remix" in name else 200)
 

@@ -99,6 +99,15 @@ def test_the_rates_of_classifier_and_scale_differ_by_their_factor():
     assert groups == {"classifier": 0.1, "scale": 0.2}
 
 
+@pytest.mark.parametrize(("decay", "kept"), [("sum", False), ("delta", True)])
+def test_weight_decay_pulls_to_zero_or_to_the_classifier_of_the_first_stage(tmp_path, decay, kept):
+    recipe = tiny_recipe(**{**TWO_STAGES, "decouple__decay": decay, "decouple__optimizer__weight_decay": 15.0})
+    target = run(recipe, tmp_path)
+    before, after = target.read_weights("train")["classifier.weight"], target.read_weights("decouple")
+    whole = after["classifier.weight"] + (after["classifier.kept_weight"] if kept else 0)
+    assert (float((whole - before).norm() / before.norm()) < 0.2) == kept
+
+
 def test_features_have_no_dropout_in_the_second_stage():
     module = second_of().train()
     modes = {type(part): part.training for part in module.network.modules()}

@@ -99,7 +99,8 @@ def _explain_losses(named: Sequence[str], options: dict[str, Any], out: Path | N
         raise InputError(
             f"A figure shows up to {MOST} losses, not {len(losses)}: write a page (.html) of them."
         )
-    margins = [float(margin) for loss in losses.values() if (margin := getattr(loss, "margin", None))]
+    kinds = ("margin", "pos_margin", "neg_margin")
+    margins = [float(getattr(loss, kind, None) or 0) for loss in losses.values() for kind in kinds]
     upto = options.get("upto", max([20.0, *(2 * margin for margin in margins)]))
     found = [explain(loss, name, num_classes=classes, upto=upto) for name, loss in losses.items()]
     told = _told(found, list(losses.values()), _situation(list(losses), classes, upto, counts))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from calibrant.compare.collapse import collapsed
 from calibrant.compare.columns import (
     COLUMNS,
     ELSEWHERE_EXPLANATION,
@@ -73,12 +74,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A method: `cells[metric][stage]`, the seeds that were run, and whether test samples chose the epoch."""
+    """A method, as the runs of its seeds make it.
+
+    Attributes:
+        method: its name.
+        seeds: those that were run.
+        cells: by metric and stage.
+        selected_on_test: whether test samples chose the epoch.
+        collapsed: a sentence for the reader where a run gives every test sample the same class, else empty.
+    """
 
     method: str
     seeds: list[int]
     cells: dict[str, dict[str, Cell]]
     selected_on_test: bool = False
+    collapsed: str = ""
 
     @property
     def label(self) -> str:
@@ -114,6 +124,11 @@ class Table:
     others: list["Table"] = field(default_factory=list)
 
     @property
+    def ranked(self) -> list[Row]:
+        """The methods that are ranked: a network that says the same of everything can have the lowest ECE."""
+        return [row for row in self.rows if not row.collapsed]
+
+    @property
     def shown(self) -> list[str]:
         """The metrics that `to_text` and `to_rich` show."""
         usual = tuple(COLUMNS)
@@ -129,7 +144,7 @@ class Table:
         labelled = any(metric in LABELS for metric in self.metrics)
         mapped = any(metric in MAPS for metric in self.metrics)
         cells = [cell for row in self.rows for stages in row.cells.values() for cell in stages.values()]
-        tested = len(self.rows) < 2 or any(cell.against is not None for cell in cells)
+        tested = len(self.ranked) < 2 or any(cell.against is not None for cell in cells)
         on_test = any(row.selected_on_test for row in self.rows)
         return [
             ELSEWHERE_EXPLANATION if self.split != TEST else EXPLANATION if tested else UNTESTED_EXPLANATION,
@@ -137,6 +152,7 @@ class Table:
             *([MAPS_EXPLANATION] if mapped and tested and self.split == TEST else []),
             *([LABELS_EXPLANATION] if labelled else []),
             *([ON_TEST_EXPLANATION] if on_test else []),
+            *(row.collapsed for row in self.rows if row.collapsed and self.split == TEST),
         ]
 
     def to_rich(self) -> "RichTable":
@@ -147,7 +163,9 @@ class Table:
 
         table = RichTable(
             title=self.title if self.split == TEST else f"{self.title}, on {self.split}",
-            caption="\n".join([*([self.note] if self.split == TEST else []), *self.explanations]),
+            caption=Text(
+                "\n".join([*([self.note] if self.split == TEST else []), *self.explanations]), "table.caption"
+            ),
             caption_justify="left",
             box=SIMPLE_HEAD,
             collapse_padding=True,
@@ -253,7 +271,8 @@ def tabulate(runs: list[RunFolder]) -> Table:
     A method is marked best in a column when it has the best mean, or when a paired test on the test samples,
     over the seeds that both have, does not find it worse than the method with the best mean at 5 %, corrected
     by Holm for the number of methods. Nothing is marked where the test tells none apart, and where the runs
-    were not judged on the same samples.
+    were not judged on the same samples. A method of which a run gives every test sample the same class, that of
+    at most half of them, is named and not ranked.
 
     Args:
         runs: the runs; those of one recipe and method are its seeds.
@@ -293,11 +312,13 @@ def _of_split(groups: Groups, split: str, test: PairedTests | None) -> Table:
             }
             for metric in metrics
         }
-        rows.append(Row(name, order, cells, any(result.get("selected_on_test", False) for result in each)))
-    if test is not None:
-        _mark(rows, stages, [metric for metric in metrics if metric not in UNTESTED], test)
+        on_test = any(result.get("selected_on_test", False) for result in each)
+        rows.append(Row(name, order, cells, on_test, collapsed(name, each)))
     recipes = dict.fromkeys(result["recipe"] for result in results)
-    return Table(", ".join(recipes), rows, stages, describe(results[0]["data"]), metrics, split)
+    table = Table(", ".join(recipes), rows, stages, describe(results[0]["data"]), metrics, split)
+    if test is not None:
+        _mark(table.ranked, stages, [metric for metric in metrics if metric not in UNTESTED], test)
+    return table
 
 
 def _mark(rows: Sequence[Row], stages: Sequence[str], metrics: Sequence[str], test: PairedTests) -> None:

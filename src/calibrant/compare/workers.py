@@ -103,7 +103,8 @@ def _begin(fractions: Any, threads: int) -> None:
 
     import torch
 
-    torch.set_num_threads(threads)
+    # OMP_NUM_THREADS, where it is set, is the most that a process may have.
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
 
 
 def _end_with_parent() -> None:

@@ -21,6 +21,8 @@ class ACLS(Loss):
     $$L = -\log p_y + \alpha \Big( \lambda_+ \max(0, m - r - M)^2
           + \frac{\lambda_-}{C-1} \sum_{j \ne \hat y} \max(0, m - z_j - M)^2 \Big)$$
 
+    where each penalty can have a margin of its own.
+
     The smoothing that it implies grows linearly with the distance past the margin (adaptive) and is zero
     inside (conditional). The label plays no part in the penalty.
 
@@ -29,6 +31,8 @@ class ACLS(Loss):
         alpha: weight of the whole penalty.
         pos_weight: $\lambda_+$, of the predicted class.
         neg_weight: $\lambda_-$, of the others.
+        pos_margin: M of the predicted class; `margin` when None, as published.
+        neg_margin: M of the others; likewise.
         pos_reference: what the winning logit is measured from. "zero" (r = 0) is the released code, behind the
             published figures: no gradient flows through m in the second term, and the loss sees a common shift
             of the logits. "min" and "mean" take r from the logits and let gradient flow through m and r
@@ -55,17 +59,26 @@ class ACLS(Loss):
         *,
         pos_weight: float = 1.0,
         neg_weight: float = 0.1,
+        pos_margin: float | None = None,
+        neg_margin: float | None = None,
         pos_reference: Reference = "zero",
         ties: Literal["single", "reference"] = "single",
         penalise_ignored: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if margin < 0:
-            raise InputError(f"margin must be at least 0, not {margin}.")
+        self.pos_margin = margin if pos_margin is None else pos_margin
+        self.neg_margin = margin if neg_margin is None else neg_margin
+        for name, given in (
+            ("margin", margin),
+            ("pos_margin", self.pos_margin),
+            ("neg_margin", self.neg_margin),
+        ):
+            if given < 0:
+                raise InputError(f"{name} must be at least 0, not {given}.")
         check_choice("pos_reference", pos_reference, ("zero", "min", "mean"))
         check_choice("ties", ties, ("single", "reference"))
-        self.margin, self.alpha = margin, alpha
+        self.alpha = alpha
         self.pos_weight, self.neg_weight = pos_weight, neg_weight
         self.pos_reference, self.ties, self.penalise_ignored = pos_reference, ties, penalise_ignored
 
@@ -82,9 +95,9 @@ class ACLS(Loss):
         else:
             lowest = logits.amin(1) if self.pos_reference == "min" else logits.mean(1)
             height, ceiling = winner - lowest, winner
-        pos = count * (height - self.margin).relu().square()
+        pos = count * (height - self.pos_margin).relu().square()
         # The winner's own distance is 0, inside any margin: it needs no exclusion from the sum.
-        beyond = (ceiling.unsqueeze(1) - logits - self.margin).relu().square()
+        beyond = (ceiling.unsqueeze(1) - logits - self.neg_margin).relu().square()
         neg = beyond.sum(1) / max(logits.shape[1] - 1, 1)
         if self.penalise_ignored:
             pos, neg = pos.mean(), neg.mean()

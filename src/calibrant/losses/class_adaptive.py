@@ -14,7 +14,7 @@ from calibrant.errors import InputError
 from calibrant.losses.base import Batch, Loss, Settings, check_choice
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.margin import margin_penalty
-from calibrant.losses.multipliers import AugmentedLagrangian, ClassMeans, along_classes, per_class
+from calibrant.losses.multipliers import AugmentedLagrangian, ClassMeans, RhoAgainst, along_classes, per_class
 from calibrant.losses.registry import register
 
 Penalty = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -105,12 +105,16 @@ class CALS(Loss):
         rho_max: the upper bound of $\rho$.
         growth: factor by which $\rho$ grows; published as gamma.
         tau: the improvement of the mean constraint that keeps $\rho$ as it is.
+        rho_against: since when it must have improved: the "epoch" before the check, as the released code, or
+            the "check" before it.
         normalize: divide the constraint by the margin, as published.
         class_reduction: "mean" over the classes, as the released code, or "sum".
         penalise_ignored: let ignored rows take part in the penalty and in the update, as the released code
             does in segmentation.
         rank_average: average the processes with equal weight, as the released code; by default sums and counts
             are added, which is exact for shards of unequal size.
+        reset_on_resume: leave the multipliers and penalty weights out of the checkpoint, as the released code:
+            a run that is resumed learns them anew, and ends with other numbers than an undisturbed one.
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
 
     Ties: the gradient of a tied maximum is shared evenly among the tied classes.
@@ -142,10 +146,12 @@ class CALS(Loss):
         rho_max: float = 10.0,
         growth: float = 1.2,
         tau: float = 0.9,
+        rho_against: RhoAgainst = "epoch",
         normalize: bool = True,
         class_reduction: Literal["mean", "sum"] = "mean",
         penalise_ignored: bool = False,
         rank_average: bool = False,
+        reset_on_resume: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
@@ -166,7 +172,9 @@ class CALS(Loss):
             rho_every=rho_every,
             growth=growth,
             tau=tau,
+            rho_against=rho_against,
             rank_average=rank_average,
+            reset_on_resume=reset_on_resume,
         )
 
     def _constraint(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

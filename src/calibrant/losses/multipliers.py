@@ -1,9 +1,14 @@
 """Multipliers that a loss learns for each class from what it observes, summed over all processes."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
 from calibrant.errors import InputError
+from calibrant.losses.base import check_choice
+
+RhoAgainst = Literal["epoch", "check"]
 
 
 def sum_over_processes(*tensors: Tensor) -> None:
@@ -63,7 +68,8 @@ class AugmentedLagrangian(nn.Module):
     - if `multiplier_every` divides j + 1, $\lambda_k \leftarrow \overline{P'(h_k, \rho_k, \lambda_k)}$, each
       row's value clamped to the bounds of the multipliers before the mean;
     - if `rho_every` divides j + 1, $\rho_k$ grows by `growth` where
-      $\bar h_k > \tau \max(0, \bar h_k^{\mathrm{previous\ epoch}})$.
+      $\bar h_k > \tau \max(0, \bar h_k^{\mathrm{before}})$, which is that of the epoch before, or of the check
+      before, as `rho_against` says.
 
     Args:
         num_classes: C.
@@ -75,7 +81,10 @@ class AugmentedLagrangian(nn.Module):
         rho_every: epochs between checks of $\rho$; 0 or less keeps it as given.
         growth: factor of $\rho$, above 1.
         tau: the improvement that a class must show to keep its $\rho$.
+        rho_against: "epoch" or "check".
         rank_average: see `ClassMeans`.
+        reset_on_resume: leave the multipliers, the penalty weights and the means of the epoch before out of the
+            state dict.
     """
 
     multipliers: Tensor
@@ -96,16 +105,23 @@ class AugmentedLagrangian(nn.Module):
         rho_every: int = 10,
         growth: float = 1.2,
         tau: float = 0.9,
+        rho_against: RhoAgainst = "epoch",
         rank_average: bool = False,
+        reset_on_resume: bool = False,
     ) -> None:
         super().__init__()
-        self.multiplier_bounds, self.rho_max = multiplier_bounds, rho_max
+        check_choice("rho_against", rho_against, get_args(RhoAgainst))
+        self.multiplier_bounds, self.rho_max, self.rho_against = multiplier_bounds, rho_max, rho_against
         self.multiplier_every, self.rho_every = multiplier_every, rho_every
         self.growth, self.tau = growth, tau
-        self.register_buffer("multipliers", per_class(multipliers, num_classes, "multipliers"))
-        self.register_buffer("rho", per_class(rho, num_classes, "rho"))
-        self.register_buffer("rho_min", self.rho.clone())
-        self.register_buffer("previous", torch.full((num_classes,), torch.nan, dtype=torch.float64))
+        learned = {
+            "multipliers": per_class(multipliers, num_classes, "multipliers"),
+            "rho": per_class(rho, num_classes, "rho"),
+            "rho_min": per_class(rho, num_classes, "rho"),
+            "previous": torch.full((num_classes,), torch.nan, dtype=torch.float64),
+        }
+        for name, values in learned.items():
+            self.register_buffer(name, values, persistent=not reset_on_resume)
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.means = ClassMeans(num_classes, 2, rank_average=rank_average)
 
@@ -122,12 +138,14 @@ class AugmentedLagrangian(nn.Module):
         derivative, h = means
         if self.multiplier_every > 0 and self.epoch % self.multiplier_every == 0:
             self.multipliers.copy_(derivative.clamp(*self.multiplier_bounds))
-        if self.rho_every > 0 and self.epoch % self.rho_every == 0:
-            # The first epoch has no predecessor: a comparison with nan is false, and rho stays.
+        checked = self.rho_every > 0 and bool(self.epoch % self.rho_every == 0)
+        if checked:
+            # The first has no predecessor: a comparison with nan is false, and rho stays.
             worse = h > self.tau * self.previous.clamp(min=0)
             grown = torch.where(worse, self.growth * self.rho, self.rho)
             self.rho.copy_(torch.minimum(torch.maximum(grown, self.rho_min), self.rho.new_tensor(self.rho_max)))
-        self.previous.copy_(h)
+        if checked or self.rho_against == "epoch":
+            self.previous.copy_(h)
 
 
 def per_class(values: object, num_classes: int, name: str) -> Tensor:

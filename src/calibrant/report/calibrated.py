@@ -28,13 +28,14 @@ def _said(comparison: Comparison, stage: str) -> Markup:
     sentences: list[Markup] = []
     if changes:
         sentences += [*_lowered(comparison, stage, changes), *_not_lowered(changes)]
-    rows = [row for row in comparison.table.rows if not math.isnan(ece_of(row, stage).mean)]
+    rows = [row for row in comparison.table.ranked if not math.isnan(ece_of(row, stage).mean)]
     if rows and stage == comparison.after:
         best = min(rows, key=lambda row: ece_of(row, stage).mean)
         cell = ece_of(best, stage)
         value = percent(cell.mean, cell.std)
         if len(rows) == 1:
-            return Markup(" ").join([*sentences, Markup("After it, the ECE is {}.").format(value)])
+            whose = Markup(" of {}").format(named(best)) if len(comparison.methods) > 1 else ""
+            return Markup(" ").join([*sentences, Markup("After it, the ECE{} is {}.").format(whose, value)])
         leaders = marked(comparison, "ece", stage)
         if not tested(comparison, "ece", stage):
             doubt = Markup("untested")

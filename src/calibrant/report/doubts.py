@@ -2,9 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from calibrant.compare.collapse import collapsed
 from calibrant.compare.stages import DEFAULT, RAW, calibration
 from calibrant.report.method import Method
+from calibrant.training.recipe import Recipe
+from calibrant.training.recipe_files import to_yaml
 from calibrant.training.run_folder import RunFolder
 
 #: Fields in which the runs of a comparison differ by its nature.
@@ -25,8 +29,11 @@ def doubts(methods: Sequence[Method], stages: Sequence[str]) -> list[str]:
             )
     if len({result.get("git_commit") for method in methods for result in method.results}) > 1:
         found.append("The runs were made at different commits of the code.")
-    for method in methods:
-        found += _calibrators(method, [stage for stage in stages if stage != RAW] or [DEFAULT])
+    found += filter(None, (collapsed(method.name, method.results) for method in methods))
+    for stage in [stage for stage in stages if stage != RAW] or [DEFAULT]:
+        found += _lacking(methods, stage)
+        for method in methods:
+            found += _unconverged(method, stage)
     recipes: dict[str, list[RunFolder]] = {}
     for method in methods:
         for run, result in zip(method.runs, method.results, strict=True):
@@ -39,24 +46,37 @@ def doubts(methods: Sequence[Method], stages: Sequence[str]) -> list[str]:
     return found
 
 
-def _calibrators(method: Method, stages: Sequence[str]) -> Iterator[str]:
-    """Yield which calibrators a method lacks, and which did not converge."""
-    for stage in stages:
-        fits = [result.get("posthoc", {}).get(stage) or {} for result in method.results]
-        refused = next((fit["refused"] for fit in fits if "refused" in fit), None)
+def _lacking(methods: Sequence[Method], stage: str) -> Iterator[str]:
+    """Yield which methods have no metrics after a calibrator, those with the same reason in one sentence."""
+    names: dict[str, list[str]] = {}
+    for method in methods:
         if not method.has(stage):
-            why = f": {refused}" if refused else "."
-            yield f"{method.name} has no metrics after {calibration(stage)}{why}"
-        bad = [seed for seed, fit in zip(method.seeds, fits, strict=True) if fit.get("converged") is False]
-        if bad:
-            what = calibration(stage)
-            yield f"{what[:1].upper()}{what[1:]} did not converge for {method.name}, seed {_listed(bad)}."
+            refused = next((fit["refused"] for fit in _fits(method, stage) if "refused" in fit), None)
+            names.setdefault(f": {refused}" if refused else ".", []).append(method.name)
+    for why, lacking in names.items():
+        verb = "has" if len(lacking) == 1 else "have"
+        yield f"{', '.join(lacking)} {verb} no metrics after {calibration(stage)}{why}"
+
+
+def _unconverged(method: Method, stage: str) -> Iterator[str]:
+    """Yield with which seeds a calibrator did not converge."""
+    fits = zip(method.seeds, _fits(method, stage), strict=True)
+    bad = [seed for seed, fit in fits if fit.get("converged") is False]
+    if bad:
+        what = calibration(stage)
+        yield f"{what[:1].upper()}{what[1:]} did not converge for {method.name}, seed {_listed(bad)}."
+
+
+def _fits(method: Method, stage: str) -> list[dict[str, Any]]:
+    return [result.get("posthoc", {}).get(stage) or {} for result in method.results]
 
 
 def differing_settings(runs: Sequence[RunFolder]) -> list[str]:
     """Return the fields, but for loss and seed, that are not the same in the recipes of all runs."""
     texts = [run.recipe_text() for run in runs if run.recipe_path.is_file()]
-    trees = [dict(_leaves(text)) for text in texts]
+    # A recipe that was written before there was an option has its default.
+    defaults = dict(_leaves(to_yaml(Recipe())))
+    trees = [defaults | dict(_leaves(text)) for text in texts]
     keys = {key for tree in trees for key in tree}
     kept = sorted(
         k for k in keys if k not in ("name", "seed", "decouple.from_run") and not k.startswith(_EXPECTED)

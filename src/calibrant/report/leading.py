@@ -12,8 +12,12 @@ from calibrant.report.text import joined, strong
 
 
 def extremes(comparison: Comparison) -> tuple[Row, Row]:
-    """Return the rows with the lowest and the highest ECE as trained, those without a number left out."""
-    rows = [row for row in comparison.table.rows if not math.isnan(ece_of(row).mean)] or comparison.table.rows
+    """Return the rows with the lowest and the highest ECE as trained.
+
+    Those without a number are left out, and those that give every sample the same class, unless all do.
+    """
+    table = comparison.table
+    rows = [row for row in table.ranked if not math.isnan(ece_of(row).mean)] or table.rows
     # Of equals the last, so that they are two wherever there are two.
     return min(rows, key=lambda row: ece_of(row).mean), max(reversed(rows), key=lambda row: ece_of(row).mean)
 

@@ -13,7 +13,7 @@ from calibrant.compare.table import Table
 from calibrant.report import activity, by_class, classes, differences, gaps, perturbed, sections
 from calibrant.report.evidence import gather
 from calibrant.report.figures import overlay
-from calibrant.report.leading import elsewhere_head
+from calibrant.report.leading import elsewhere_head, extremes
 from calibrant.report.method import Comparison
 from calibrant.report.panels import panels
 from calibrant.report.style import Look, dark_css, looks
@@ -185,16 +185,17 @@ def _dark() -> str:
 
 def _pictures(comparison: Comparison, look: dict[str, Look]) -> list[sections.View | None]:
     """Return the figures beside the summary."""
-    if len(comparison.methods) == 1:
-        which = "As trained"
-    else:
-        which = "The method with the highest ECE and the one with the lowest, as trained"
+    ends = len({row.method for row in extremes(comparison)})
+    which = "As trained"
+    if ends > 1:
+        among = "" if comparison.table.ranked == comparison.table.rows else " of those that tell classes apart"
+        which = f"The method with the highest ECE and the one with the lowest{among}, as trained"
     return [
         sections.figure_view(
             sections.headline(comparison),
             "headline",
             f"{which}: accuracy in bins of confidence. On the dashed line the two agree.",
-            sections.width_of(min(len(comparison.methods), 2)),
+            sections.width_of(ends),
         ),
         sections.figure_view(
             sections.ladder(comparison, look),

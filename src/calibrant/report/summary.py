@@ -141,7 +141,7 @@ def _elsewhere(comparison: Comparison) -> Point | None:
     for other in comparison.table.others:
         if "ece" not in other.metrics:
             continue
-        rows = sorted(other.rows, key=lambda row: ece_of(row).mean)
+        rows = sorted(other.ranked or other.rows, key=lambda row: ece_of(row).mean)
         each = [
             Markup("{} for {} ({} on test)").format(
                 percent(ece_of(row).mean, ece_of(row).std), named(row), percent(on_test[row.method])

@@ -25,7 +25,7 @@ def replace_head(network: Network, config: DecoupleConfig) -> None:
         network.classifier = tau_normalise(first, config.tau, keep_bias=config.keep_bias)
     else:
         make = {"crt": ScaledLinear.crt, "lws": ScaledLinear.lws, "mislas": ScaledLinear.mislas}
-        network.classifier = make[config.method](first)
+        network.classifier = make[config.method](first, decay=config.decay)
 
 
 def use_cosines(network: Network, factor: float) -> None:

@@ -37,7 +37,8 @@ def judge(
 ) -> dict[str, Any]:
     """Return the metrics of each split before and after each calibrator that validation could fit.
 
-    Of classes in groups by their frequency, those of the test samples of each group too.
+    Of classes in groups by their frequency, those of the test samples of each group too; and under "only_class"
+    the class that every test sample is given, None if there are several or if it is that of most samples.
 
     Args:
         predictions: by split.
@@ -76,7 +77,15 @@ def judge(
         for part, (logits, _) in judged.items():
             with torch.no_grad():
                 after[part][name] = measure(part, calibrator(logits))
-    return {"metrics": after, "posthoc": fitted}
+    only = _only_class(predictions["test"]) if "test" in predictions else None
+    return {"metrics": after, "posthoc": fitted, "only_class": only}
+
+
+def _only_class(predictions: Predictions) -> str | None:
+    said = predictions.logits.argmax(1)
+    # Of two classes one may well be the likelier for every sample, and the probabilities worth having.
+    one = bool((said == said[0]).all() and (said == predictions.targets).double().mean() <= 0.5)
+    return predictions.class_names[int(said[0])] if one else None
 
 
 def _by_frequency(test: Judged, counts: Sequence[int] | None, groups: Groups) -> dict[str, Judged]:

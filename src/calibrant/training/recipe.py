@@ -213,6 +213,8 @@ class DecoupleConfig(StageConfig):
         shift_bn: let the running statistics of batch norm go on moving on the images of this stage; its scale
             and offset stay.
         lr_factor: the classifier's rate over that of its scale.
+        decay: what weight decay pulls to 0: "sum", the whole classifier, as published, or "delta", what this
+            stage adds to the first stage's.
         tau: of "tau_norm".
         keep_bias: of "tau_norm": keep the classifier's bias, which the publication leaves out.
     """
@@ -227,6 +229,7 @@ class DecoupleConfig(StageConfig):
     from_run: str | None = None
     shift_bn: bool = False
     lr_factor: float = 1.0
+    decay: Literal["sum", "delta"] = "sum"
     tau: float = 1.0
     keep_bias: bool = False
 
@@ -241,7 +244,8 @@ class TrainerConfig:
             between them.
         precision: "bf16-mixed" computes the network in bfloat16; losses and logits stay in float32.
         channels_last: keep images and convolutions in the memory layout that is fast in bfloat16.
-        compile: compile the network with `torch.compile`: a minute at the start, faster steps.
+        compile: compile the network of the first stage with `torch.compile`: a minute at the start, faster
+            steps.
         threads: threads of PyTorch on the CPU; null for PyTorch's own choice.
         checkpoint_every: epochs from one checkpoint to the next.
         eval_batch_size: samples a step in validation and test.

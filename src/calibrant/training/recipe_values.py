@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from calibrant.errors import InputError
-from calibrant.training.recipe import Recipe, StageConfig
+from calibrant.training.recipe import DecoupleConfig, Recipe, StageConfig
 
 _RULES: dict[str, Callable[[float], bool]] = {
     "at least 1": lambda value: value >= 1,
@@ -40,6 +40,14 @@ _LIMITS = {
     "data.workers": "at least 0",
     "decouple.lr_factor": "at least 0",
 }
+#: The methods of a second stage that an option of it is for.
+_READ_BY = {
+    "shift_bn": ("crt", "lws", "mislas"),
+    "lr_factor": ("crt", "mislas"),
+    "decay": ("mislas",),
+    "tau": ("tau_norm",),
+    "keep_bias": ("tau_norm",),
+}
 
 
 def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
@@ -55,20 +63,25 @@ def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
             if value is not None and not _RULES[rule](value):
                 raise InputError(f"{key} must be {rule}, not {value}.")
     _check_calibrators(recipe.posthoc)
-    second = recipe.decouple
     _check_stage("train", recipe.train)
-    if second.method != "none":
-        _check_stage("decouple", second)
-    elif second.from_run is not None:
+    if recipe.decouple.method != "none":
+        _check_second(recipe.decouple)
+    elif recipe.decouple.from_run is not None:
         raise InputError(
             "decouple.from names a first stage, but decouple.method is 'none': set that to 'crt', 'lws', "
             "'mislas' or 'tau_norm', or leave decouple.from out."
         )
-    if second.lr_factor != 1 and second.method in ("lws", "tau_norm"):
-        raise InputError(
-            f"decouple.lr_factor {second.lr_factor} has no effect: decouple.method {second.method!r} trains no "
-            "weights of the classifier. Leave it at 1."
-        )
+
+
+def _check_second(second: DecoupleConfig) -> None:
+    _check_stage("decouple", second)
+    for key, methods in _READ_BY.items():
+        value, default = getattr(second, key), getattr(DecoupleConfig(), key)
+        if value != default and second.method not in methods:
+            raise InputError(
+                f"decouple.{key} {value} has no effect with decouple.method {second.method!r}, only with "
+                f"{', '.join(repr(method) for method in methods)}. Leave it at {default}."
+            )
 
 
 def _check_calibrators(names: Sequence[str]) -> None:

@@ -17,8 +17,8 @@ from calibrant.losses.explanation.implied import probabilities
 NOTATION = (
     "y: the label, one-hot (maps: of the object). z: logits. p: their softmax. p_y: the probability of the "
     "label. ŷ: the predicted class, h one-hot, r its probability. d: how far a logit lies below the largest. "
-    "C: classes. n: rows. H: entropy of p. [ ]: 1 where true, else 0. M: margin. σ: sigmoid. Other letters: "
-    "options of the loss."
+    "C: classes. n: rows. H: entropy of p. [ ]: 1 where true, else 0. M: margin (M₊ of the predicted "
+    "class, M₋ of the others). σ: sigmoid. Other letters: options of the loss."
 )
 
 Target = Callable[[Any, Batch], Tensor]

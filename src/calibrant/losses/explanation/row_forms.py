@@ -255,11 +255,12 @@ def _cals(loss: CALS, batch: Batch) -> Tensor:
 
 
 def _acls_formula(loss: ACLS) -> str:
-    others = "(2αλ₋/(C−1)) max(0, d − M)"
+    pos, neg = ("M", "M") if loss.pos_margin == loss.neg_margin else ("M₊", "M₋")
+    others = f"(2αλ₋/(C−1)) max(0, d − {neg})"
     if loss.pos_reference == "zero":
-        return f"y − 2αλ₊ max(0, max z − M) h + (1 − h) {others}"
+        return f"y − 2αλ₊ max(0, max z − {pos}) h + (1 − h) {others}"
     reference = {"min": "min z", "mean": "mean z"}[loss.pos_reference]
-    return f"y − 2αλ₊ max(0, max z − {reference} − M) (h − ∂{reference}) + φ − h Σ_k φ_k, φ = {others}"
+    return f"y − 2αλ₊ max(0, max z − {reference} − {pos}) (h − ∂{reference}) + φ − h Σ_k φ_k, φ = {others}"
 
 
 @register_closed_form(ACLS, formula=_acls_formula, conditional=lambda loss: loss.alpha > 0)
@@ -274,9 +275,9 @@ def _acls(loss: ACLS, batch: Batch) -> Tensor:
         height, lowest = height - z.amin(1, keepdim=True), winner(-z)
     elif loss.pos_reference == "mean":
         height, lowest = height - z.mean(1, keepdim=True), torch.full_like(z, 1 / z.shape[1])
-    lowered = count * (height - loss.margin).relu() * (2 * loss.alpha * loss.pos_weight)
+    lowered = count * (height - loss.pos_margin).relu() * (2 * loss.alpha * loss.pos_weight)
     step = 2 * loss.alpha * loss.neg_weight / max(z.shape[1] - 1, 1)
-    raised = step * (distance(z) - loss.margin).relu()
+    raised = step * (distance(z) - loss.neg_margin).relu()
     if lowest is None:
         return batch.onehot() - lowered * top + raised
     return batch.onehot() - lowered * (top - lowest) + raised - top * raised.sum(1, keepdim=True)
