@@ -1,5 +1,6 @@
 """The commands: messages in this process, and a few in processes of their own."""
 
+import json
 import subprocess
 import sys
 
@@ -127,6 +128,22 @@ def test_a_run_is_trained_shown_and_reported_by_the_commands(capsys, tmp_path, m
     assert status == 0
     assert "page.html" in out
     assert "mbls" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_second_stage_starts_from_a_finished_run(capsys, tmp_path, monkeypatch, joined):
+    monkeypatch.chdir(tmp_path)
+    short = ["run", "digits", "--train.epochs", "1"]
+    assert say(capsys, *short)[0] == 0
+    first = "runs/digits/ce/seed0"
+    source = [f"--decouple.from={first}"] if joined else ["--decouple.from", first]
+    second = [*short, "--decouple.method", "lws", "--decouple.epochs", "1", *source]
+    status, out, err = say(capsys, *second, "--folder", "second")
+    assert (status, err) == (0, "")
+    result = json.loads((tmp_path / "second" / "result.json").read_text())
+    assert result["first_stage"]["run"] == first
+    assert [path.name for path in (tmp_path / "second").glob("metrics*.csv")] == ["metrics-decouple.csv"]
+    assert "The run is in second" in out
 
 
 def python(code: str) -> str:
