@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from calibrant.compare.table import tabulate
+from calibrant.data import PairSet
 from calibrant.errors import InputError
 from calibrant.training.gap_maps import read_means, read_worst
 from calibrant.training.image_sums import read_image_sums
@@ -15,7 +16,7 @@ from calibrant.training.levels import read_ends
 from calibrant.training.run_folder import RunFolder
 from calibrant.training.runner import read_data, run
 from calibrant.training.stages import build, build_second
-from tests.training.test_runner import run_with_interruptions
+from tests.training.test_runner import Killed, kill_at, run_with_interruptions
 from tests.training.tiny import tiny_recipe
 
 DENSE = {
@@ -128,6 +129,18 @@ def test_learned_levels_survive_an_interruption(tmp_path, monkeypatch, changes):
         assert broken.result()[name] == whole.result()[name]
     assert broken.levels_path.read_text() == whole.levels_path.read_text()
     assert broken.history_path.read_text() == whole.history_path.read_text()
+
+
+def test_levels_are_not_handed_to_other_images(tmp_path, monkeypatch):
+    recipe = tiny_recipe(**ASLP)
+    with pytest.raises(Killed):
+        run(recipe, tmp_path, listener=kill_at(7))
+    names = PairSet.names
+    with monkeypatch.context() as patched:
+        patched.setattr(PairSet, "names", property(lambda images: names.fget(images)[::-1]))
+        with pytest.raises(InputError, match="is not for these samples, or not for their order"):
+            run(recipe, tmp_path)
+    assert run(recipe, tmp_path).finished
 
 
 def test_the_levels_are_kept_by_name_the_most_perturbed_first(tmp_path):

@@ -1,9 +1,10 @@
 """What happens at the end of an epoch: the loss learns, the history grows, the state is saved."""
 
 import csv
+import hashlib
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,30 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved best accuracy."""
         self.best_accuracy = state_dict["best_accuracy"]
+
+
+class SameSamples(Callback):
+    """Refuses to go on with training samples other than those that a state was learned for, one by one.
+
+    Args:
+        names: what tells a sample from others, by position.
+    """
+
+    def __init__(self, names: Iterable[object]) -> None:
+        self._digest = hashlib.sha256("\n".join(map(str, names)).encode()).hexdigest()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what tells the samples from others."""
+        return {"digest": self._digest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raise `InputError` where the state is one of other samples."""
+        if state_dict["digest"] != self._digest:
+            raise InputError(
+                "What the interrupted run had learned for each training sample is not for these samples, or not "
+                "for their order: point data.root to those that it was trained on, or start a new run in another "
+                "folder."
+            )
 
 
 class WholeCheckpointIO(TorchCheckpointIO):

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from calibrant.data import Data, LabelledData, Loading
+from calibrant.data import Data, LabelledData, Loading, PairSet
 from calibrant.data.order import BatchOrder
 from calibrant.data.samplers import (
     ClassBalancedOrder,
@@ -29,6 +29,7 @@ from calibrant.training.callbacks import (
     Listen,
     Listener,
     LossProtocol,
+    SameSamples,
     WholeCheckpointIO,
     read_checkpoint,
 )
@@ -67,6 +68,8 @@ class Stage:
             self.checkpoint, config.checkpoint_every, None if self.stage.select == "last" else best
         )
         callbacks: list[Callback] = [LossProtocol(), self.history, self._checkpoints]
+        if module.loss.needs_index:
+            callbacks.append(SameSamples(_names(data)))
         every = 1 if module.learns_from_validation else self.stage.validate_every
         with quiet():
             self._trainer = Trainer(
@@ -121,6 +124,14 @@ def refuse_impossible(module: TrainingModule, data: Data, config: TrainerConfig)
     ):
         if needs:
             raise InputError(f"{what} on validation {samples}, of which there are none; set data.val.")
+
+
+def _names(data: Data) -> Iterable[object]:
+    """Return what tells the training samples from others: names, or places on disk with labels."""
+    samples = data.task.train
+    if isinstance(samples, PairSet):
+        return samples.names
+    return zip(samples.ids.tolist(), samples.targets.tolist(), strict=True)
 
 
 def _watches(module: TrainingModule, data: Data) -> bool:
