@@ -46,7 +46,7 @@ OPTIONS: dict[str, list[dict[str, object]]] = {
     "focal": [{}, {"detach_weight": True, "gamma": 2.5}],
     "las": [{}, {"form": "paper"}],
     "ls": [{}, {"over": "others"}],
-    "mbls": [{"margin": 3.0}, {"margin": 2.0, "class_reduction": "sum"}],
+    "mbls": [{"margin": 3.0}, {"margin": 2.0, "class_reduction": "sum"}, {"margin": 2.0, "detach_max": True}],
     "mdca": [{"base": base} for base in ("focal", "ce", "ls")],
     "meep": [{}, {"kind": "uniform"}, {"entropy": "per_class"}],
     "mmce": [{}, {"squared": False}],

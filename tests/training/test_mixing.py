@@ -42,6 +42,37 @@ def test_images_and_labels_are_mixed_by_the_same_share_and_partner():
     assert torch.equal(pair.b, target[partners])
 
 
+def test_maps_are_mixed_by_a_share_of_each_image():
+    images, _ = batch()
+    maps = (images > 0.5).float()
+    mixed, pair = Mixer(MixConfig("mixup"), 1, COUNTS, by_image=True).mix(images, maps, 0)
+    assert pair.lam.shape == (6,)
+    assert pair.lam.unique().numel() == 6
+    assert sorted(pair.b.flatten(1).tolist()) == sorted(maps.flatten(1).tolist())
+    share = pair.lam.view(-1, 1, 1, 1)
+    partners = (mixed - share * images) / (1 - share)
+    assert torch.allclose(pair.soft_target(), share * maps + (1 - share) * (partners > 0.5), atol=1e-5)
+
+
+def test_a_network_of_maps_is_trained_on_mixed_grey_maps(monkeypatch):
+    recipe = tiny_recipe(
+        data__name="tiny_maps",
+        model__name="tiny_dense_net",
+        train__loss__name="bce",
+        train__mix__name="mixup",
+        train__batch_size=4,
+    )
+    images = read_data(recipe)
+    module = build(recipe, images)
+    seen = []
+    monkeypatch.setattr(module.loss, "forward", lambda z, t, **_: seen.append(t) or z.mean())
+    samples = [images.task.train[i] for i in range(4)]
+    module._loss_of({key: torch.stack([torch.as_tensor(s[key]) for s in samples]) for key in samples[0]})
+    (grey,) = seen
+    assert grey.shape == (4, 1, 16, 16)
+    assert ((grey > 0.01) & (grey < 0.99)).float().mean() > 0.1
+
+
 def test_remix_lets_the_smaller_class_take_the_whole():
     images, target = batch()
     mixer = Mixer(MixConfig("remix", kappa=3.0, tau=1.0), 0, COUNTS)

@@ -10,9 +10,10 @@ from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.registry import register
 
 
-def margin_penalty(logits: Tensor, margin: float) -> Tensor:
+def margin_penalty(logits: Tensor, margin: float, *, detach_max: bool = False) -> Tensor:
     r"""Return $\max(0, \max_j z_j - z_k - m)$ for each entry of (N, C, *) logits."""
-    return (logits.amax(1, keepdim=True) - logits - margin).relu()
+    largest = logits.amax(1, keepdim=True)
+    return ((largest.detach() if detach_max else largest) - logits - margin).relu()
 
 
 @register("mbls")
@@ -30,6 +31,9 @@ class MarginLoss(Loss):
         alpha: weight of the penalty; 0.1 in every published result.
         class_reduction: "mean" over the classes, as the published code and its alpha; "sum" as the paper's
             equation writes it, which is C times stronger.
+        detach_max: take the largest logit as a constant, so that the penalty raises the others and does not
+            lower the winner. ACLS's authors describe MbLS so; its code, and with it every published
+            result, does not.
         penalise_ignored: let ignored rows take part in the penalty, as the published code does with a negative
             `ignore_index`.
         schedule: how `step_epoch` moves alpha: "add" mu, "multiply" by mu, or multiply at every `step_size`-th
@@ -59,6 +63,7 @@ class MarginLoss(Loss):
         alpha: float = 0.1,
         *,
         class_reduction: Literal["mean", "sum"] = "mean",
+        detach_max: bool = False,
         penalise_ignored: bool = False,
         schedule: Literal["", "add", "multiply", "step"] = "",
         mu: float = 0.0,
@@ -70,7 +75,7 @@ class MarginLoss(Loss):
         if margin < 0:
             raise InputError(f"margin must be at least 0, not {margin}.")
         self.margin, self.alpha, self.class_reduction = margin, alpha, class_reduction
-        self.penalise_ignored = penalise_ignored
+        self.detach_max, self.penalise_ignored = detach_max, penalise_ignored
         check_choice("class_reduction", class_reduction, ("mean", "sum"))
         check_choice("schedule", schedule, ("", "add", "multiply", "step"))
         if schedule in ("multiply", "step") and mu <= 0:
@@ -84,7 +89,7 @@ class MarginLoss(Loss):
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy and the penalty of each row."""
-        penalty = margin_penalty(batch.logits, self.margin)
+        penalty = margin_penalty(batch.logits, self.margin, detach_max=self.detach_max)
         over_classes = penalty.mean(1) if self.class_reduction == "mean" else penalty.sum(1)
         return {
             "ce": cross_entropy(batch),

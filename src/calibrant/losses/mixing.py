@@ -64,13 +64,13 @@ def draw_lambda(alpha: float, *, generator: torch.Generator | None = None) -> fl
     return float(both[0])
 
 
-def mixup(inputs: Tensor, target: Tensor, lam: float, permutation: Tensor) -> tuple[Tensor, MixedPair]:
+def mixup(inputs: Tensor, target: Tensor, lam: float | Tensor, permutation: Tensor) -> tuple[Tensor, MixedPair]:
     r"""Mix each sample with its partner: $\tilde x_i = \lambda x_i + (1-\lambda) x_{\pi(i)}$.
 
     Args:
         inputs: (N, *) samples, after augmentation and normalisation.
         target: (N, *) their targets.
-        lam: the share of the sample itself, `draw_lambda(alpha)`.
+        lam: the share of the sample itself, `draw_lambda(alpha)`; or (N,), one drawn for each.
         permutation: (N,) the partner of each sample, `torch.randperm(N)`.
 
     Returns:
@@ -84,7 +84,8 @@ def mixup(inputs: Tensor, target: Tensor, lam: float, permutation: Tensor) -> tu
 
     Zhang, Cisse, Dauphin, Lopez-Paz: "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
     """
-    return lam * inputs + (1 - lam) * inputs[permutation], MixedPair(target, target[permutation], lam)
+    share = _rowwise(lam.to(inputs), inputs) if isinstance(lam, Tensor) else lam
+    return share * inputs + (1 - share) * inputs[permutation], MixedPair(target, target[permutation], lam)
 
 
 def mixed_loss(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, pair: MixedPair) -> Tensor:

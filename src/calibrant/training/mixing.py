@@ -10,7 +10,9 @@ from calibrant.training.recipe import MixConfig
 
 
 class Mixer:
-    """Mixes each batch with a permutation of itself, by one share a batch; in several processes, each its part.
+    """Mixes each batch with a permutation of itself; in several processes, each its part.
+
+    One share is drawn for a batch, as in MiSLAS; of binary maps one for each image, as in ASLP's baseline.
 
     The published code of MiSLAS draws the shares from NumPy's global generator, after the long tail; here they
     come from the seed and the epoch, so that a resumed run repeats them.
@@ -19,6 +21,7 @@ class Mixer:
         config: how; not "none".
         seed: seed of the run.
         class_counts: (C,) training images of each class, which Remix compares.
+        by_image: draw a share for each image.
 
     Raises:
         InputError: an alpha that is not above 0.
@@ -30,10 +33,10 @@ class Mixer:
         (torch.Size([4, 3, 8, 8]), [0, 1, 2, 3])
     """
 
-    def __init__(self, config: MixConfig, seed: int, class_counts: Tensor) -> None:
+    def __init__(self, config: MixConfig, seed: int, class_counts: Tensor, *, by_image: bool = False) -> None:
         if config.alpha <= 0:
             raise InputError(f"mix.alpha must be above 0, not {config.alpha}; 'none' mixes nothing.")
-        self.config, self.seed, self.class_counts = config, seed, class_counts
+        self.config, self.seed, self.class_counts, self.by_image = config, seed, class_counts, by_image
         self._epoch, self._generator = -1, Generator()
 
     def mix(self, images: Tensor, target: Tensor, epoch: int) -> tuple[Tensor, MixedPair]:
@@ -41,12 +44,16 @@ class Mixer:
         if epoch != self._epoch:
             self._epoch = epoch
             self._generator.manual_seed(epoch_seed(self.seed, epoch, "mix"))
-        lam = draw_lambda(self.config.alpha, generator=self._generator)
+        shares = [
+            draw_lambda(self.config.alpha, generator=self._generator)
+            for _ in range(len(images) if self.by_image else 1)
+        ]
         order = torch.randperm(len(images), generator=self._generator).to(images.device)
+        lam = torch.tensor(shares, device=images.device) if self.by_image else shares[0]
         mixed, pair = mixup(images, target, lam, order)
         if self.config.name == "mixup":
             return mixed, pair
-        shares = remix_lambda(
-            self.class_counts, pair.a, pair.b, lam, kappa=self.config.kappa, tau=self.config.tau
+        kept = remix_lambda(
+            self.class_counts, pair.a, pair.b, shares[0], kappa=self.config.kappa, tau=self.config.tau
         )
-        return mixed, MixedPair(pair.a, pair.b, shares)
+        return mixed, MixedPair(pair.a, pair.b, kept)

@@ -70,7 +70,9 @@ class TrainingModule(LightningModule):
         self.inputs = inputs
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network.to(memory_format=self.layout)
-        self._mixer = Mixer(stage.mix, seed, class_counts) if stage.mix.name != "none" else None
+        self._mixer = (
+            Mixer(stage.mix, seed, class_counts, by_image=loss.binary) if stage.mix.name != "none" else None
+        )
         mixing = f"{stage.key}.mix.name {stage.mix.name!r}"
         if loss.reduction == "none":
             raise InputError(
@@ -188,7 +190,12 @@ class TrainingModule(LightningModule):
         if self._mixer is not None:
             inputs, pair = self._mixer.mix(inputs, target, self.current_epoch)
             logits = self(inputs)
-            mixed = mixed_loss(self.loss, logits, pair)
+            # Two binary maps make a grey one, which every loss of maps takes.
+            mixed: Tensor = (
+                self.loss(logits, pair.soft_target())
+                if self.loss.binary
+                else mixed_loss(self.loss, logits, pair)
+            )
             self._activity.note(logits, pair.a)
             return mixed
         index = batch["index"] if self.loss.needs_index else None

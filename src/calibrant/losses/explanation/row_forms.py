@@ -206,13 +206,16 @@ def _logit_norm(loss: LogitNorm, batch: Batch) -> Tensor:
 @register_closed_form(
     MarginLoss,
     formula=lambda loss: (
-        f"y + {'(α/C)' if loss.class_reduction == 'mean' else 'α'} ([d > M] − V h), V the classes with d > M"
+        f"y + {'(α/C)' if loss.class_reduction == 'mean' else 'α'} "
+        + ("[d > M]" if loss.detach_max else "([d > M] − V h), V the classes with d > M")
     ),
     conditional=lambda loss: loss.alpha > 0,
 )
 def _margin(loss: MarginLoss, batch: Batch) -> Tensor:
     beyond = (distance(batch.logits) > loss.margin).to(batch.logits.dtype)
     scale = loss.alpha / beyond.shape[1] if loss.class_reduction == "mean" else loss.alpha
+    if loss.detach_max:
+        return batch.onehot() + scale * beyond
     return batch.onehot() + scale * (beyond - winner(batch.logits) * beyond.sum(1, keepdim=True))
 
 
