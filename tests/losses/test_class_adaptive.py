@@ -99,6 +99,32 @@ def test_reset_on_resume_learns_anew_and_counts_on():
     assert resumed.lagrangian.epoch == 1
 
 
+def test_reset_on_resume_leaves_the_weights_of_the_heuristic_out_too():
+    torch.manual_seed(0)
+    loss, target = CALSHR(4, 1.0, reset_on_resume=True), torch.zeros(11, dtype=torch.int64)
+    for scale in (2, 20):
+        loss.observe(scale * torch.randn(11, 4), target)
+        loss.step_epoch()
+    assert loss.multipliers.max() > 0.1
+    resumed = CALSHR(4, 1.0, reset_on_resume=True)
+    resumed.load_state_dict(loss.state_dict())
+    assert torch.equal(resumed.multipliers, torch.full_like(resumed.multipliers, 0.1))
+    assert (resumed.score.tolist(), resumed.epoch) == ([0.0] * 4, 2)
+
+
+@pytest.mark.parametrize("create", [lambda **s: CALS(3, 2.0, **s), lambda **s: MarginLoss(2.0, **s)])
+def test_a_sum_over_the_classes_is_so_many_times_their_mean(create):
+    logits, target = 5 * torch.randn(7, 3), torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    terms = []
+    for reduction in ("mean", "sum"):
+        loss = create(class_reduction=reduction)
+        loss(logits, target)
+        terms.append([value for name, value in loss.terms.items() if name != "ce"])
+    ((mean,), (total,)) = terms
+    assert mean > 0
+    torch.testing.assert_close(total, 3 * mean)
+
+
 def test_penalty_weights_can_be_checked_against_the_check_before():
     # At margin 1 a row (d + 1, 0) has h = -1 for the first class and d for the second.
     def rho_after(distances, **settings):

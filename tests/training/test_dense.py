@@ -138,7 +138,9 @@ def test_levels_are_not_handed_to_other_images(tmp_path, monkeypatch):
     names = PairSet.names
     with monkeypatch.context() as patched:
         patched.setattr(PairSet, "names", property(lambda images: names.fget(images)[::-1]))
-        with pytest.raises(InputError, match="is not for these samples, or not for their order"):
+        with pytest.raises(
+            InputError, match=r"is not for these samples, or not for their order: point data\.root"
+        ):
             run(recipe, tmp_path)
     assert run(recipe, tmp_path).finished
 

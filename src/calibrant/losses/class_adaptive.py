@@ -224,6 +224,7 @@ class CALSHR(Loss):
         every: epochs between updates; 0 or less keeps the weights as given.
         multiplier_bounds: the range of $\lambda$.
         rank_average: see `CALS`.
+        reset_on_resume: see `CALS`.
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
 
     Example:
@@ -248,6 +249,7 @@ class CALSHR(Loss):
         every: int = 1,
         multiplier_bounds: tuple[float, float] = (1e-6, 1e6),
         rank_average: bool = False,
+        reset_on_resume: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
@@ -255,8 +257,10 @@ class CALSHR(Loss):
             raise InputError(f"margin must be at least 0, not {margin}.")
         self.margin, self.gamma, self.tau, self.every = margin, gamma, tau, every
         self.multiplier_bounds = multiplier_bounds
-        self.register_buffer("multipliers", per_class(multipliers, num_classes, "multipliers"))
-        self.register_buffer("score", torch.zeros(num_classes, dtype=torch.float64))
+        kept = not reset_on_resume
+        weights = per_class(multipliers, num_classes, "multipliers")
+        self.register_buffer("multipliers", weights, persistent=kept)
+        self.register_buffer("score", torch.zeros(num_classes, dtype=torch.float64), persistent=kept)
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         self.means = ClassMeans(num_classes, 1, rank_average=rank_average)
 

@@ -170,9 +170,9 @@ class SameSamples(Callback):
         """Raise `InputError` where the state is one of other samples."""
         if state_dict["digest"] != self._digest:
             raise InputError(
-                "What the interrupted run had learned for each training sample is not for these samples, or not "
-                "for their order: point data.root to those that it was trained on, or start a new run in another "
-                "folder."
+                "What the interrupted run had learned for each training sample is not for these samples, or "
+                "not for their order: point data.root to those that it was trained on, or start a new run in "
+                "another folder."
             )
 
 
