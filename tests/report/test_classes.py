@@ -65,6 +65,7 @@ def test_heat_map_and_bars_have_the_classes_in_the_same_order() -> None:
         np.testing.assert_allclose([bar.get_width() for bar in axes.patches], values)
         assert axes.get_ylim() == heat.get_ylim() == (2.5, -0.5)
     assert len(scale.collections) > 0
+    assert samples.get_xlabel() == "training samples"
     assert "mathdefault" not in drawing.svg("a")
     assert drawing.description == "multipliers after 2 epochs: highest for c (2), lowest for a (1e-05)."
 

@@ -97,3 +97,4 @@ def test_the_page_shows_maps_and_data_of_another_kind(runs: list[RunFolder], tmp
     assert points["Data of another kind, as trained"].startswith("On far <away> the ECE is ")
     assert "were not measured" not in points["How far this carries"]
     assert "percentile bootstrap" in points["Intervals"]
+    assert "Training pixels per class: " in points["Classes"]

@@ -24,8 +24,8 @@ _WIDE = 20.0
 _NAMED = 110
 CAPTION = (
     "Rows are the classes. The colours are what the loss had learned for each at the end of an epoch, averaged "
-    "over the seeds; beside them the number of training samples of each class, and the calibration error of "
-    "its probability on test, as trained."
+    "over the seeds; beside them how many training samples, or pixels of maps, each class has, and the "
+    "calibration error of its probability on test, as trained."
 )
 
 
@@ -36,9 +36,10 @@ class ClassCourse:
     Attributes:
         learned: by name, (E, C) values: a row an epoch, the mean over the seeds; what never moved is left out.
         still: by name, the one value that all classes had throughout.
-        counts: (C,) training samples of each class, or None where the runs do not say.
+        counts: (C,) training samples, or pixels, of each class; None where the runs do not say.
         errors: (C,) calibration error of the probability of each class on test; None without predictions.
         names: C names.
+        counted: what the counts are of.
     """
 
     learned: dict[str, Array]
@@ -46,6 +47,7 @@ class ClassCourse:
     counts: Array | None
     errors: Array | None
     names: Sequence[str]
+    counted: str = "samples"
 
 
 def course(method: Method, comparison: Comparison) -> ClassCourse | None:
@@ -71,6 +73,7 @@ def course(method: Method, comparison: Comparison) -> ClassCourse | None:
         np.asarray(counts, dtype=np.float64) if len(counts) == classes else None,
         _errors(method),
         names if len(names) == classes else [str(k) for k in range(classes)],
+        "pixels" if comparison.maps else "samples",
     )
 
 
@@ -91,7 +94,7 @@ def draw(seen: ClassCourse, title: str) -> Drawing:
     bars = [
         (values, label, colour)
         for values, label, colour in (
-            (seen.counts, "training samples", BAR),
+            (seen.counts, f"training {seen.counted}", BAR),
             (None if seen.errors is None else 100 * seen.errors, "class-wise error, %", OVER),
         )
         if values is not None

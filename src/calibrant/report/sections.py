@@ -257,7 +257,8 @@ def _classes(comparison: Comparison) -> str:
     listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
     parts = [f"{comparison.data.get('classes', len(names))} classes" + (f": {listed}." if listed else ".")]
     if counts:
-        parts.append(f"Training samples per class: {min(counts):,} to {max(counts):,}.")
+        of = "pixels" if comparison.maps else "samples"
+        parts.append(f"Training {of} per class: {min(counts):,} to {max(counts):,}.")
     return " ".join(parts)
 
 
