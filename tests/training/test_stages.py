@@ -197,6 +197,21 @@ def test_the_rate_that_is_written_down_is_the_largest(tmp_path):
     assert target.history("decouple")["lr"][0] == pytest.approx(0.2)
 
 
+def test_weights_inside_the_power_of_the_focal_loss_are_deferred_too(tmp_path):
+    inside = {
+        "train__loss__name": "cb_focal",
+        "train__loss__args": {"form": "weight_in_exponent", "beta": 0.0},
+        "train__reweight_beta": 0.9,
+        "data__train": 39,
+    }
+    plain, later = (
+        run(tiny_recipe(**inside, train__reweight_from=start), tmp_path / str(start)).history()["train_loss"]
+        for start in (None, 2)
+    )
+    assert later[:2] == plain[:2]
+    assert later[2] != plain[2]
+
+
 def test_a_loss_that_weighs_the_classes_is_not_reweighted():
     recipe = tiny_recipe(train__loss__name="cb_ce", train__reweight_from=1)
     with pytest.raises(InputError, match="The loss 'cb_ce' weighs the classes already"):

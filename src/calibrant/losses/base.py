@@ -154,6 +154,15 @@ class Loss(nn.Module):
         return {}
 
     @property
+    def weighs_classes(self) -> bool:
+        """Whether the loss weighs the classes already, so that `reweight` would undo or repeat it."""
+        return self.weight is not None
+
+    def reweight(self, weights: Tensor) -> None:
+        """Take (C,) new weights of the classes, as deferred re-weighting gives them in each epoch."""
+        self.weight = weights
+
+    @property
     def observes(self) -> frozenset[Literal["train", "validation"]]:
         """The batches that `observe` is to be shown: "train", with their `index`, or "validation", without.
 

@@ -109,6 +109,11 @@ class ClassBalancedCE(Loss):
             balanced = self.class_weight.float()
             self.weight = balanced if self.weight is None else self.weight * balanced
 
+    @property
+    def weighs_classes(self) -> bool:
+        """Always."""
+        return True
+
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of each row, weighted here when the mean divides by the samples."""
         rows = cross_entropy(batch)
@@ -131,8 +136,8 @@ class ClassBalancedFocal(Loss):
         beta: in [0, 1); 0 gives every class the weight 1. Published: 0.9999.
         gamma: the power, at least 0. Published: 1 in the authors' CIFAR script; 0.5 in a collection of tricks.
         form: "sigmoid" as above; "weight_in_exponent" is the focal loss of the LDAM repository, on the
-            softmax: $(1 - q)^\gamma (-\log q)$ with $q = p_y^{w_y}$, the weight inside the power (its weights
-            are deferred: assign `deferred_weights(…)` to `class_weight`).
+            softmax: $(1 - q)^\gamma (-\log q)$ with $q = p_y^{w_y}$, the weight inside the power. Its weights
+            are deferred there: beta 0, and `reweight(deferred_weights(…))` in each epoch.
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
 
     Example:
@@ -162,6 +167,18 @@ class ClassBalancedFocal(Loss):
             raise InputError(f"form must be 'sigmoid' or 'weight_in_exponent', not {form!r}.")
         self.beta, self.gamma, self.form = beta, gamma, form
         self.register_buffer("class_weight", effective_number_weights(class_counts, beta), persistent=False)
+
+    @property
+    def weighs_classes(self) -> bool:
+        """Unless all have the weight 1 yet, and the weight is inside the power."""
+        return self.form == "sigmoid" or self.beta > 0 or self.weight is not None
+
+    def reweight(self, weights: Tensor) -> None:
+        """Take (C,) new weights of the classes: inside the power, where that is the form."""
+        if self.form == "sigmoid":
+            super().reweight(weights)
+        else:
+            self.class_weight = weights
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted focal loss of each row."""

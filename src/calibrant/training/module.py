@@ -82,7 +82,7 @@ class TrainingModule(LightningModule):
             raise InputError(f"{mixing} mixes images, and words cannot be mixed; set it to 'none'.")
         if stage.mix.name == "remix" and loss.binary:
             raise InputError(f"{mixing} compares the classes of images, and maps have none; set it to 'mixup'.")
-        if stage.reweight_from is not None and (loss.weight is not None or hasattr(loss, "class_weight")):
+        if stage.reweight_from is not None and loss.weighs_classes:
             raise InputError(
                 f"The loss {stage.loss.name!r} weighs the classes already; set {stage.key}.reweight_from to "
                 "null."
@@ -141,7 +141,7 @@ class TrainingModule(LightningModule):
             weights = deferred_weights(
                 self._counts, self.stage.reweight_beta, epoch=self.current_epoch, start=start
             )
-            self.loss.weight = weights.float().to(self.device)
+            self.loss.reweight(weights.float().to(self.device))
         self._rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
