@@ -268,7 +268,7 @@ def test_what_the_loss_is_shown():
 )
 def test_mistakes_are_refused(arguments, what):
     with pytest.raises(InputError, match=what):
-        create("aslp_mei", **{"num_samples": 3} | arguments)
+        create("aslp_mc" if "preset" in arguments else "aslp_mei", **{"num_samples": 3} | arguments)
 
 
 def test_the_number_of_images_must_be_known():
@@ -292,5 +292,7 @@ def test_levels_are_not_learned_without_validation():
 def test_no_warning_without_a_reason():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        ASLPMC(3), ASLPMC(3, technique="moderation"), ASLPMEI(3, preset="reference")
+        ASLPMC(3), ASLPMC(3, technique="moderation")
+        # Its constraint does not depend on the level, and needs no damping.
+        assert ASLPMEI(3).lam == 2000.0
     assert not caught
