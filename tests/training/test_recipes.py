@@ -13,7 +13,7 @@ from torch import nn
 from calibrant import data, models
 from calibrant.data import Data, DenseData, FileImageData, ImageData, TextData, TextSet, TextTask
 from calibrant.data.image_set import ImageSet, ImageTask
-from calibrant.losses import list_losses
+from calibrant.losses import create, list_losses
 from calibrant.training.module import TrainingModule
 from calibrant.training.recipe import TrainerConfig
 from calibrant.training.recipe_files import list_recipes, load_recipe, shipped, summary
@@ -199,8 +199,19 @@ def test_cifar_recipes_are_as_published(name):
     assert (train.optimizer.name, train.optimizer.lr, train.optimizer.momentum) == ("sgd", 0.1, 0.9)
     assert (train.optimizer.weight_decay, train.optimizer.nesterov) == (5e-4, False)
     assert (train.batch_size, train.drop_last, train.clip, train.augment) == (128, True, 2.0, True)
-    assert load_recipe(name).model.name == "resnet50_cifar"
-    assert load_recipe(name).train.loss.name == name.partition("/")[2]
+    assert (train.epochs, train.schedule.name, train.schedule.milestones) == (200, "multistep", [80, 120])
+    assert (train.schedule.gamma, train.schedule.warmup, train.select) == (0.1, 0, "best")
+    recipe = load_recipe(name)
+    assert (recipe.data.val, recipe.model.name) == (5000, "resnet50_cifar")
+    assert train.loss.name == name.partition("/")[2].removesuffix("_margin_0")
+
+
+@pytest.mark.parametrize("data", ["cifar10", "tiny_imagenet"])
+def test_margin_0_is_mbls_with_another_margin(data):
+    recipe, parent = load_recipe(f"{data}/mbls_margin_0"), load_recipe(f"{data}/mbls")
+    assert recipe.train.loss.args == {"margin": 0.0}
+    recipe.train.loss, recipe.name = parent.train.loss, parent.name
+    assert recipe == parent
 
 
 #: Imbalance, smoothing at head and tail, shifted batch norm, rate of the classifier, as released.
@@ -236,15 +247,47 @@ def test_long_tailed_recipes_have_the_optimizer_of_the_published_code(name):
     first = recipe.train
     assert (first.optimizer.lr, first.optimizer.momentum, first.optimizer.weight_decay) == (0.1, 0.9, 2e-4)
     assert (first.batch_size, first.augment, first.clip) == (128, True, 2.0 if recipe.data.val else None)
-    assert recipe.model.name == ("bbn_resnet32" if name.endswith("bbn") else "resnet32")
+    assert recipe.model.name == ("bbn_resnet32" if "/bbn" in name else "resnet32")
     assert first.epochs == (300 if "remix" in name else 200)
+    second = recipe.decouple
+    if second.method in ("crt", "lws", "mislas"):
+        assert (second.optimizer, second.batch_size, second.epochs) == (first.optimizer, 128, 10)
+        assert (second.schedule.name, second.schedule.final, second.mix.name) == ("cosine", 0.0, "none")
+        sampler = second.sampler
+        assert (sampler.name, sampler.per_class, sampler.extra_batches) == ("class_balanced", 4, 1)
+
+
+def without_tail(name: str) -> tuple[str, int | None]:
+    """Return the name of a long-tailed recipe without its imbalance, and that imbalance."""
+    method, _, imbalance = name.rpartition("_")
+    return (method, int(imbalance)) if imbalance in ("50", "10") else (name, None)
+
+
+@pytest.mark.parametrize("name", LONG_TAILED)
+def test_the_imbalance_is_that_of_the_name(name):
+    assert load_recipe(name).data.imbalance == without_tail(name)[1]
+
+
+@pytest.mark.parametrize("name", [n for n in LONG_TAILED if n.startswith("cifar10_lt/") and "mislas" not in n])
+def test_a_recipe_of_another_imbalance_differs_in_it_alone(name):
+    recipe, parent = load_recipe(name), load_recipe(without_tail(name)[0])
+    recipe.data.imbalance, recipe.name = parent.data.imbalance, parent.name
+    assert recipe == parent
 
 
 @pytest.mark.parametrize("name", [n for n in LONG_TAILED if n.startswith("cifar100_lt/") and "mislas" not in n])
 def test_a_recipe_of_cifar100_is_that_of_cifar10_on_other_data(name):
-    ours, other = load_recipe(name), load_recipe(name.replace("cifar100", "cifar10"))
-    assert (ours.data.name, ours.data.imbalance) == ("cifar100_lt", None)
+    ours, other = load_recipe(name), load_recipe(without_tail(name)[0].replace("cifar100", "cifar10"))
+    assert ours.data.name == "cifar100_lt"
     assert (ours.train, ours.decouple, ours.model) == (other.train, other.decouple, other.model)
+
+
+@pytest.mark.parametrize("tail", ["", "_50", "_10"])
+def test_cb_ce_takes_the_place_of_the_smoothing_alone(tail):
+    recipe, parent = load_recipe(f"cifar100_lt/mislas_cb_ce{tail}"), load_recipe(f"cifar100_lt/mislas{tail}")
+    assert (recipe.decouple.loss.name, recipe.decouple.loss.args) == ("cb_ce", {})
+    recipe.decouple.loss, recipe.name = parent.decouple.loss, parent.name
+    assert recipe == parent
 
 
 def test_bbn_has_the_rates_of_its_scheduler():
@@ -268,16 +311,26 @@ def test_the_validated_recipes_differ_in_their_loss_alone(name):
     assert recipe == parent
 
 
+#: Options of the losses of newsgroups that a comparison does not run of itself.
+POSTER = {
+    "brier": {},
+    "dca": {"beta": 1.0},
+    "mdca": {"beta": 1.0, "gamma": 1.0},
+    "mmce_w": {"alpha": 8.0, "normalization": "reference"},
+}
+
+
 @pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith("newsgroups/")])
 def test_newsgroup_recipes_are_as_published_and_differ_in_their_loss_alone(name):
     recipe, parent = load_recipe(name), load_recipe("newsgroups/ce")
-    optimizer = recipe.train.optimizer
+    train, optimizer = recipe.train, recipe.train.optimizer
     assert (optimizer.name, optimizer.lr, optimizer.betas) == ("adam", 0.01, (0.9, 0.999))
-    assert (optimizer.weight_decay, recipe.train.batch_size, recipe.train.drop_last) == (5e-4, 128, True)
-    assert (recipe.train.clip, recipe.data.val, recipe.data.split_seed) == (None, 900, 1)
+    assert (optimizer.weight_decay, train.batch_size, train.drop_last) == (5e-4, 128, True)
+    assert (train.clip, recipe.data.val, recipe.data.split_seed) == (None, 900, 1)
     assert recipe.data.args == {"counted": "all"}
+    assert (train.epochs, train.schedule.milestones, train.select) == (20, [10, 15], "best")
     loss = name.removeprefix("newsgroups/")
-    assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
+    assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, (parent.losses | POSTER)[loss])
     recipe.train.loss, recipe.name = parent.train.loss, parent.name
     assert recipe == parent
 
@@ -307,9 +360,11 @@ def test_tiny_imagenet_recipes_are_as_published_and_differ_in_their_loss_alone(n
     assert (train.optimizer.lr, train.optimizer.momentum, train.optimizer.weight_decay) == (0.1, 0.9, 5e-4)
     assert (train.batch_size, train.epochs, train.drop_last, train.clip) == (64, 100, False, 2.0)
     assert (recipe.model.name, train.schedule.milestones, train.select) == ("resnet50_tiny", [40, 60], "best")
-    assert set(recipe.losses) == {n.split("/")[1] for n in list_recipes() if n.startswith("tiny_imagenet/")}
+    named = {n.split("/")[1] for n in list_recipes() if n.startswith("tiny_imagenet/")}
+    assert set(recipe.losses) == named - {"mbls_margin_0"}
     loss = name.removeprefix("tiny_imagenet/")
-    assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
+    if loss != "mbls_margin_0":
+        assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
     recipe.train.loss, recipe.name = parent.train.loss, parent.name
     assert recipe == parent
 
@@ -347,3 +402,128 @@ def test_imagenet_has_the_rates_of_its_scheduler():
     rates = [5e-4 * rate_factor(train.schedule, epoch, train.epochs) for epoch in (0, 1, 199)]
     assert rates == pytest.approx([5e-7, 4.99969e-4, 5.03e-6], rel=1e-3)
     assert train == load_recipe("imagenet_lt/validated").train
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith("imagenet/")])
+def test_imagenet_recipes_are_as_published_and_differ_in_their_loss_alone(name):
+    recipe, parent = load_recipe(name), load_recipe("imagenet/ce")
+    train, optimizer, schedule = recipe.train, recipe.train.optimizer, recipe.train.schedule
+    assert (optimizer.name, optimizer.lr, optimizer.betas) == ("adamw", 5e-4, (0.9, 0.999))
+    assert (optimizer.weight_decay, train.batch_size, train.drop_last, train.clip) == (0.05, 512, True, 2.0)
+    assert (schedule.name, schedule.final, schedule.warmup, schedule.warmup_start) == ("cosine", 0.01, 1, 1e-3)
+    assert (train.epochs, train.select, train.augment, train.mix.name) == (200, "best", True, "none")
+    assert (recipe.data.val, recipe.data.split_seed, recipe.data.args) == (None, 1, {"erase": 0.25})
+    assert (recipe.model.name, recipe.model.args) == ("timm:resnet50", {})
+    assert set(recipe.losses) == {n.split("/")[1] for n in list_recipes() if n.startswith("imagenet/")}
+    loss = name.removeprefix("imagenet/")
+    assert (train.loss.name, train.loss.args) == (loss, parent.losses[loss])
+    recipe.train.loss, recipe.name = parent.train.loss, parent.name
+    assert recipe == parent
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith("cub/")])
+def test_cub_recipes_are_as_quoted_and_differ_in_their_loss_alone(name):
+    recipe, parent = load_recipe(name), load_recipe("cub/ce")
+    train, optimizer, schedule = recipe.train, recipe.train.optimizer, recipe.train.schedule
+    assert (optimizer.name, optimizer.lr, optimizer.momentum, optimizer.nesterov) == ("sgd", 0.1, 0.9, False)
+    assert (optimizer.weight_decay, train.batch_size, train.drop_last, train.clip) == (5e-4, 16, True, 2.0)
+    assert (schedule.name, schedule.milestones, schedule.gamma) == ("multistep", [80, 160], 0.1)
+    assert (train.epochs, train.select, train.augment) == (200, "best", True)
+    # None: the 600 training images that the reader sets aside.
+    assert (recipe.data.name, recipe.data.val, recipe.data.split_seed) == ("cub200", None, 1)
+    assert (recipe.model.name, recipe.model.args) == ("timm:resnet50.tv_in1k", {"pretrained": True})
+    assert set(recipe.losses) == {n.split("/")[1] for n in list_recipes() if n.startswith("cub/")}
+    loss = name.removeprefix("cub/")
+    assert (train.loss.name, train.loss.args) == (loss, parent.losses[loss])
+    recipe.train.loss, recipe.name = parent.train.loss, parent.name
+    assert recipe == parent
+
+
+#: Technique, level and strength of the static perturbations, one loss that a comparison does not run of itself.
+STATIC = {
+    "slp_hi": ("hard_inversion", 0.05, 2.0),
+    "slp_si": ("soft_inversion", 1 / 15, 1.5),
+    "slp_m": ("moderation", 0.1, 1.0),
+    "slp_dm": ("dynamic_moderation", 0.1, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith("duts/")])
+def test_duts_recipes_are_as_released_and_differ_in_their_loss_alone(name):
+    recipe, parent = load_recipe(name), load_recipe("duts/bce")
+    train, optimizer, schedule = recipe.train, recipe.train.optimizer, recipe.train.schedule
+    assert (optimizer.name, optimizer.lr, optimizer.betas) == ("adam", 2.5e-5, (0.9, 0.999))
+    assert (optimizer.weight_decay, train.batch_size, train.drop_last, train.clip) == (0.0, 10, False, None)
+    assert (schedule.name, schedule.gamma, schedule.every) == ("compounding", 0.95, 10)
+    assert (train.epochs, train.select, train.augment) == (30, "last", True)
+    assert (recipe.data.name, recipe.data.val, recipe.data.args) == ("duts", None, {"size": 384})
+    assert (recipe.model.name, recipe.model.args) == ("aslp", {"pretrained": True})
+    named = {n.split("/")[1] for n in list_recipes() if n.startswith("duts/")}
+    assert set(recipe.losses) == named - set(STATIC)
+    loss = name.removeprefix("duts/")
+    if loss not in STATIC:
+        assert (train.loss.name, train.loss.args) == (loss, parent.losses[loss])
+    recipe.train.loss, recipe.name = parent.train.loss, parent.name
+    assert recipe == parent
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_static_perturbations_draw_and_flip_the_same_mass(name):
+    config = load_recipe(f"duts/{name}").train.loss
+    technique, alpha, strength = STATIC[name]
+    loss = create(config.name, **config.args)
+    assert (config.name, config.args["technique"], loss.mode) == ("sc_bce", technique, "sampled")
+    assert (loss.alpha, loss.strength, loss.noise) == (pytest.approx(alpha), strength, name == "slp_dm")
+    assert loss.alpha * loss.strength / 2 == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("method", ["crt", "lws"])
+@pytest.mark.parametrize(
+    ("where", "first", "second"),
+    [
+        ("", "none", "none"),
+        ("_mixup", "mixup", "none"),
+        ("_mixup_second", "none", "mixup"),
+        ("_mixup_both", "mixup", "mixup"),
+    ],
+)
+def test_the_two_stages_of_imagenet_lt_are_mixed_as_in_table_1(method, where, first, second):
+    recipe, plain = load_recipe(f"imagenet_lt/{method}{where}"), load_recipe(f"imagenet_lt/{method}")
+    mixes = [recipe.train.mix, recipe.decouple.mix]
+    assert [mix.name for mix in mixes] == [first, second]
+    assert all(mix.alpha == 0.2 for mix in mixes if mix.name != "none")
+    assert recipe.decouple.method == method
+    recipe.train.mix, recipe.decouple.mix, recipe.name = plain.train.mix, plain.decouple.mix, plain.name
+    assert recipe == plain
+
+
+#: Loss, classifier, mixing, and the epoch from which classes are weighted, of table 5 of MiSLAS.
+REWEIGHTED = {
+    "imagenet_lt/ce_drw": ("ce", "linear", "none", 144),
+    "imagenet_lt/focal_drw": ("cb_focal", "linear", "none", 144),
+    "imagenet_lt/ldam_drw": ("ldam", "cosine", "none", 144),
+    "inaturalist2018/cb_focal": ("cb_focal", "linear", "none", None),
+    "inaturalist2018/ldam_drw": ("ldam", "cosine", "none", 160),
+    "inaturalist2018/remix_drw": ("ce", "linear", "remix", 160),
+}
+
+
+@pytest.mark.parametrize("name", REWEIGHTED)
+def test_reweighted_recipes_have_the_schedule_of_their_data(name):
+    recipe, train = load_recipe(name), load_recipe(name).train
+    parent = load_recipe(f"{name.split('/')[0]}/mixup").train
+    assert REWEIGHTED[name] == (train.loss.name, recipe.model.head, train.mix.name, train.reweight_from)
+    assert (train.optimizer, train.schedule, train.epochs) == (parent.optimizer, parent.schedule, parent.epochs)
+    assert (train.batch_size, train.reweight_beta, recipe.decouple.method) == (256, 0.9999, "none")
+    args = {"gamma": 1.0, "beta": 0.0, "form": "weight_in_exponent"} if "focal_drw" in name else {}
+    assert train.loss.args == args
+    assert train.mix.name == "none" or (train.mix.alpha, train.mix.kappa, train.mix.tau) == (0.2, 3.0, 0.5)
+
+
+@pytest.mark.parametrize("depth", [101, 152])
+def test_the_deeper_networks_of_table_1_are_a_matter_of_a_name(depth):
+    recipe = load_recipe("imagenet_lt/lws_mixup", {"model": {"name": f"torchvision:resnet{depth}"}})
+    images = miniature("imagenet_lt")
+    with torch.device("meta"):
+        network = build_network(recipe, images)
+    assert sum(p.numel() for p in network.parameters()) > {101: 42, 152: 58}[depth] * 1e6
