@@ -94,10 +94,21 @@ def test_the_gradient_is_clipped_to_its_norm(tmp_path):
     assert moved[None] > 10 * moved[1e-3]
 
 
-def test_the_best_epoch_is_kept_when_asked(tmp_path):
-    target = run(tiny_recipe(train__select="best", train__epochs=4), tmp_path)
-    history = target.history()["val_accuracy"]
-    assert target.result()["metrics"]["val"]["none"]["accuracy"]["value"] == pytest.approx(max(history))
+def test_validation_chooses_the_epoch_unless_told_otherwise(tmp_path):
+    wild = {"train__optimizer__lr": 4.0, "train__schedule__name": "constant", "train__epochs": 5}
+    history = run(tiny_recipe(**wild), tmp_path / "None").history()["val_accuracy"]
+    assert max(history) > history[-1]
+    accuracy = {}
+    for select in (None, "best", "last"):
+        target = run(tiny_recipe(**wild, train__select=select), tmp_path / str(select))
+        accuracy[select] = target.result()["metrics"]["val"]["none"]["accuracy"]["value"]
+    best, last = pytest.approx(max(history)), pytest.approx(history[-1])
+    assert accuracy == {None: best, "best": best, "last": last}
+    blind, same = (
+        run(tiny_recipe(**wild, data__val=0, train__select=select), tmp_path / f"blind-{select}")
+        for select in (None, "last")
+    )
+    assert torch.equal(blind.predictions("test").logits, same.predictions("test").logits)
 
 
 @pytest.mark.parametrize(

@@ -173,9 +173,10 @@ class StageConfig:
         clip: largest norm of the gradient, over all parameters; null for no limit.
         validate_every: epochs from one validation to the next; a loss that learns from validation, such as
             "cals", gets one every epoch.
-        select: which weights are kept: those of the "last" epoch; those of the "best" accuracy on validation,
-            or mIoU of label maps (the first of equals); or, as some published code does, those of the best on
-            test, "test_best": results and tables then say so.
+        select: which weights are kept: those of the "best" accuracy on validation, or mIoU of label maps (the
+            first of equals); those of the "last" epoch; or, as some published code does, those of the best on
+            test, "test_best": results and tables then say so. Null for "best" where anything validates, and
+            else "last".
 
     Attributes:
         key: the name of the stage in a recipe.
@@ -196,7 +197,7 @@ class StageConfig:
     augment: bool = True
     clip: float | None = None
     validate_every: int = 1
-    select: Literal["last", "best", "test_best"] = "last"
+    select: Literal["last", "best", "test_best"] | None = None
 
 
 @dataclass

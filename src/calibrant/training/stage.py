@@ -64,9 +64,8 @@ class Stage:
         refuse_impossible(module, data, config)
         self.history = History(files.history)
         best = self.checkpoint.with_name(f"{self.checkpoint.stem}-best.ckpt")
-        self._checkpoints = Checkpoints(
-            self.checkpoint, config.checkpoint_every, None if self.stage.select == "last" else best
-        )
+        chosen = self.stage.select != "last" and _watches(module, data)
+        self._checkpoints = Checkpoints(self.checkpoint, config.checkpoint_every, best if chosen else None)
         callbacks: list[Callback] = [LossProtocol(), self.history, self._checkpoints]
         if module.loss.needs_index:
             callbacks.append(SameSamples(_names(data)))
