@@ -128,11 +128,38 @@ def test_a_missing_or_cut_file_is_named(tmp_path):
         data.create("cifar10", root=tmp_path, val=5)
 
 
-def test_a_cut_pickle_is_named(tmp_path):
+@pytest.mark.parametrize(("name", "write", "classes"), LAYOUTS, ids=lambda v: getattr(v, "__name__", None))
+def test_every_file_is_missed(tmp_path, name, write, classes):
+    write(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    for path in sorted(folder.iterdir()):
+        whole = path.read_bytes()
+        path.unlink()
+        with pytest.raises(InputError) as caught:
+            data.create(name, root=tmp_path, val=5)
+        message = str(caught.value)
+        assert message.startswith(f"{folder} lacks {path.name}, one of the files of CIFAR-10")
+        assert message.count(". ") == 0
+        path.write_bytes(whole)
+    assert data.create(name, root=tmp_path, val=5).class_names == classes
+
+
+@pytest.mark.parametrize("file", ["data_batch_2", "batches.meta"])
+def test_a_cut_pickle_is_named(tmp_path, file):
     write_pickles10(tmp_path)
-    batch = tmp_path / "cifar-10-batches-py" / "data_batch_2"
-    batch.write_bytes(batch.read_bytes()[:100])
-    with pytest.raises(InputError, match="damaged"):
+    batch = tmp_path / "cifar-10-batches-py" / file
+    for raw in (batch.read_bytes()[:100], b"", b"no pickle", pickle.dumps({"other": 1})):
+        batch.write_bytes(raw)
+        with pytest.raises(
+            InputError, match=r"A file in .*cifar-10-batches-py is damaged \(.*\): fetch it again"
+        ):
+            data.create("cifar10", root=tmp_path, val=5)
+
+
+def test_fewer_names_than_labels_are_refused(tmp_path):
+    write_binary10(tmp_path)
+    (tmp_path / "cifar-10-batches-bin" / "batches.meta.txt").write_text("airplane\nautomobile\n")
+    with pytest.raises(InputError, match="has the label 9, but names for 2 classes: fetch it again"):
         data.create("cifar10", root=tmp_path, val=5)
 
 

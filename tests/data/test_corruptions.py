@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.ndimage import zoom
 
 from calibrant.data import FileImageTask, ImageSet, ImageTask
@@ -53,6 +54,27 @@ def test_what_becomes_of_an_image_depends_on_its_id_alone(images, name):
     still = {"defocus_blur", "zoom_blur", "gaussian_blur", "brightness", "contrast", "saturate", "pixelate"}
     drawn = not torch.equal(together, corrupt(images, name, 3, ids=IDS, seed=2))
     assert drawn == (name not in {*still, "jpeg_compression"})
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """One of the size of ImageNet: smooth colours, a grid of dark lines, a square with sharp edges."""
+    rows, columns = np.mgrid[:224, :224] / 224
+    pixels = 128 + 90 * np.stack([np.sin(a * rows + b * columns) for a, b in ((5, 9), (12, 3), (7, 7))])
+    pixels[:, 80:140, 60:150] += np.array([40, -40, 20])[:, None, None]
+    pixels[:, ::9] -= 30
+    return torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))[None]
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_large_photograph_is_corrupted_and_stays_itself(photograph, name):
+    number = torch.tensor([7])
+    changed = corrupt(photograph, name, 5, ids=number)
+    assert (changed.shape, changed.dtype) == (photograph.shape, torch.uint8)
+    assert (changed.double() - photograph.double()).abs().mean() > 4
+    assert 0.3 < np.corrcoef(changed.flatten(), photograph.flatten())[0, 1] < 0.995
+    assert torch.equal(changed, corrupt(photograph, name, 5, ids=number))
+    assert not torch.equal(changed, corrupt(photograph, name, 1, ids=number))
 
 
 def test_noise_has_the_published_strength():
@@ -171,6 +193,26 @@ def test_cifar_c_is_read_by_severity(tmp_path, task):
     np.save(tmp_path / "fog.npy", pixels[:, :8, :8])
     with pytest.raises(InputError, match="images of 8 x 8 pixels, and those of the run have 32 x 32"):
         sets.read("fog", 1)
+
+
+def test_tiny_imagenet_c_is_read_in_the_order_of_the_test_images(tmp_path):
+    classes = ["n01", "n02"]
+    fog = tmp_path / "c" / "fog" / "1"
+    photos.write_folders(fog, [3, 3], classes)
+    paths = {path.stem: path for path in sorted(fog.rglob("*.JPEG"))}
+    # The list of the test images mixes the classes, whose folders are read one after the other.
+    names = ["n02_1", "n01_2", "n01_0", "n02_2", "n02_0", "n01_1"]
+    pixels = torch.stack([torch.from_numpy(np.array(Image.open(paths[name]))) for name in names])
+    targets = torch.tensor([classes.index(name[:3]) for name in names])
+    part = ImageSet(pixels.permute(0, 3, 1, 2).contiguous(), targets, IDS)
+    task = ImageTask(part, part, part, ["tench", "crane"], test_names=names)
+    # What is called corrupted are the clean photographs themselves, so that any other one shows.
+    test = CorruptedTest(task, tmp_path / "c", images=4, seed=3)
+    clean, foggy = (images[torch.arange(4)] for images in (test.clean(), test.read("fog", 1)))
+    assert torch.equal(foggy["image"], clean["image"])
+    assert torch.equal(foggy["target"], clean["target"])
+    strange = replace(task, test_names=["val_0", *names[1:]])
+    assert CorruptedSets(tmp_path / "c", strange).read("fog", 1).targets.tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_grey_images_are_refused_before_any_is_judged(images):

@@ -218,6 +218,7 @@ def test_tiny_imagenet_is_divided_as_published_and_kept_in_memory(tmp_path):
     assert task.mean == pytest.approx([255 * v for v in (0.485, 0.456, 0.406)])
     assert task.std == pytest.approx([255 * v for v in (0.229, 0.224, 0.225)])
     assert task.test.targets.tolist() == [1, 2, 0, 1]
+    assert task.test_names == ["val_0", "val_1", "val_2", "val_3"]
     random, training, validation = np.random.RandomState(1), [], []
     for label in range(3):
         positions = list(range(12 * label, 12 * label + 12))

@@ -76,15 +76,6 @@ def test_fashion_mnist_says_what_is_wrong(tmp_path):
         data.create("fashion_mnist", root=tmp_path / "b", val=5)
 
 
-def test_fashion_mnist_is_fetched_through_torchvision_when_asked(tmp_path, monkeypatch):
-    def fetch(root: Path, download: bool) -> None:
-        assert download
-        write_fashion(root / "FashionMNIST" / "raw")
-
-    monkeypatch.setattr(sys.modules["calibrant.data.fashion_mnist"], "FashionMNIST", fetch)
-    assert len(data.create("fashion_mnist", root=tmp_path, val=5, download=True).train) == 25
-
-
 def write_svhn(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part, count in (("train", 24), ("test", 10)):
@@ -124,18 +115,6 @@ def test_svhn_says_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(InputError, match="needs SciPy: pip install scipy"):
         data.create("svhn", root=tmp_path, val=4)
-
-
-def test_svhn_is_fetched_through_torchvision_when_asked(tmp_path, monkeypatch):
-    asked = []
-
-    def fetch(root: Path, split: str, download: bool) -> None:
-        asked.append((split, download))
-        write_svhn(root)
-
-    monkeypatch.setattr(sys.modules["calibrant.data.svhn"], "SVHN", fetch)
-    assert len(data.create("svhn", root=tmp_path, val=4, download=True).train) == 20
-    assert asked == [("train", True), ("test", True)]
 
 
 def write_quickdraw(root: Path, **changes: np.ndarray) -> None:

@@ -24,11 +24,23 @@ def test_the_network_has_the_published_size_without_the_unused_parts():
     assert _parameters(net) - _parameters(net.encoder) == 45_166_785 - 1_180_160
 
 
+@pytest.mark.parametrize("classes", [1, 2])
 @pytest.mark.parametrize("name", ["aslp", "torchvision:lraspp_mobilenet_v3_large", "smp:Unet/mobilenet_v2"])
-def test_logits_have_the_size_of_the_image(name):
+def test_logits_have_the_size_of_the_image(name, classes):
     with torch.device("meta"):
-        net = create_dense(name, num_classes=2).eval()
-        assert net(torch.zeros(2, 3, 64, 96)).shape == (2, 2, 64, 96)
+        net = create_dense(name, num_classes=classes).eval()
+        assert net(torch.zeros(2, 3, 64, 96)).shape == (2, classes, 64, 96)
+
+
+@pytest.mark.parametrize("name", ["torchvision:deeplabv3_resnet50", "smp:DeepLabV3/resnet18"])
+def test_deeplab_is_run_and_sees_the_image(name):
+    torch.manual_seed(0)
+    net = create_dense(name, num_classes=3).eval()
+    with torch.no_grad():
+        logits = net(torch.randn(2, 3, 32, 48))
+    assert logits.shape == (2, 3, 32, 48)
+    assert logits.isfinite().all()
+    assert not torch.allclose(logits[0], logits[1])
 
 
 def test_every_parameter_is_used():

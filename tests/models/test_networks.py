@@ -36,6 +36,29 @@ def test_the_wide_family_keeps_the_resolution_of_its_stem(name, parameters):
 
 
 @pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet18_tiny", 11_578_632),
+        ("resnet34_tiny", 21_686_792),
+        ("resnet50_tiny", 25_138_952),
+        ("resnet101_tiny", 44_131_080),
+        # Three bottlenecks of 1,117,184 more in the third stage.
+        ("resnet110_tiny", 44_131_080 + 3 * 1_117_184),
+        # Four of 280,064 more than ResNet-50 in the second stage, thirty in the third.
+        ("resnet152_tiny", 25_138_952 + 4 * 280_064 + 30 * 1_117_184),
+    ],
+)
+def test_the_family_of_tiny_imagenet_has_the_published_sizes(name, parameters):
+    with torch.device("meta"):
+        net = models.create(name, num_classes=200)
+        images = torch.zeros(2, 3, 64, 64)
+        assert net.body.maxpool(net.body.conv1(images)).shape == (2, 64, 64, 64)
+        features = net.features(images).shape[1]
+    assert features == (2048 if name in ("resnet18_tiny", "resnet34_tiny") else 8192)
+    assert sum(p.numel() for p in net.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
     ("name", "channels", "side"),
     [
         ("resnet20", 3, 32),

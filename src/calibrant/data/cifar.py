@@ -1,13 +1,15 @@
 """CIFAR-10 and CIFAR-100 from either official layout: Python pickles, or the binary files."""
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import check_integrity, extract_archive
 
+from calibrant.data.checksums import compared
+from calibrant.data.downloads import fetch, fetching
 from calibrant.data.image_set import Held, ImageTask, LabelledImages, task_of
 from calibrant.data.registry import register
 from calibrant.errors import InputError
@@ -17,8 +19,18 @@ _PIXELS = 3 * 32 * 32
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where the files of one of the two sets are, and how a record of the binary files begins."""
+class Layout:
+    """Where the files of one of the two sets are, and how a record of the binary files begins.
+
+    Attributes:
+        title: of the set.
+        pickles: torchvision's class, which knows the pickles and their checksums.
+        binary: folder of the binary files.
+        train_files: names of the binary files that train.
+        test_file: name of the one that tests.
+        names_file: name of the one with the names of the classes.
+        label_bytes: labels of a record, of which the last is the class.
+    """
 
     title: str
     pickles: type[CIFAR10]
@@ -28,8 +40,14 @@ class _Layout:
     names_file: str
     label_bytes: int
 
+    def published(self) -> list[tuple[str, str]]:
+        """Return the names of the pickles, each with its checksum."""
+        base = self.pickles
+        files = [(name, md5) for name, md5 in [*base.train_list, *base.test_list]]
+        return [*files, (base.meta["filename"], base.meta["md5"])]
 
-_CIFAR10 = _Layout(
+
+LAYOUT10 = Layout(
     "CIFAR-10",
     CIFAR10,
     "cifar-10-batches-bin",
@@ -39,7 +57,7 @@ _CIFAR10 = _Layout(
     1,
 )
 # A record of CIFAR-100 begins with the coarse label, then the fine one, which is the class.
-_CIFAR100 = _Layout(
+LAYOUT100 = Layout(
     "CIFAR-100", CIFAR100, "cifar-100-binary", ("train.bin",), "test.bin", "fine_label_names.txt", 2
 )
 
@@ -60,7 +78,7 @@ def cifar10(
     Krizhevsky: "Learning Multiple Layers of Features from Tiny Images", 2009. The split is that of Liu, Ben
     Ayed, Galdran, Dolz (CVPR 2022).
     """
-    return _read(_CIFAR10, root, download, train, val, split_seed)
+    return checked(read(LAYOUT10, root, download, Held(train, val, split_seed)), LAYOUT10, root)
 
 
 @register("cifar100")
@@ -81,22 +99,61 @@ def cifar100(
 
     Krizhevsky: "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
-    return _read(_CIFAR100, root, download, train, val, split_seed)
+    return checked(read(LAYOUT100, root, download, Held(train, val, split_seed)), LAYOUT100, root)
 
 
-def _read(layout: _Layout, root: Path, download: bool, train: int | None, val: int, seed: int) -> ImageTask:
+def read(layout: Layout, root: Path, download: bool, held: Held) -> ImageTask:
+    """Read one of the two sets.
+
+    Args:
+        layout: which.
+        root: folder that holds its pickles or its binary files.
+        download: fetch the pickles through torchvision when neither is whole.
+        held: what is held out and kept.
+
+    Raises:
+        InputError: files that are missing or damaged, or could not be fetched.
+    """
     if (root / layout.binary).is_dir():
         training, test, names = _read_binary(layout, root / layout.binary)
     else:
         training, test, names = _read_pickles(layout, root, download)
-    return task_of(training, test, names, Held(train, val, seed), (_MEAN, _STD))
+    last = max(int(targets.max()) for _, targets in (training, test))
+    if last >= len(names):
+        raise InputError(
+            f"{layout.title} in {root.resolve()} has the label {last}, but names for {len(names)} classes: "
+            "fetch it again."
+        )
+    return task_of(training, test, names, held, (_MEAN, _STD))
 
 
-def _read_binary(layout: _Layout, folder: Path) -> tuple[LabelledImages, LabelledImages, list[str]]:
+def checked(task: ImageTask, layout: Layout, root: Path) -> ImageTask:
+    """Return a task whose note names the pickles that are not the published ones.
+
+    Args:
+        task: what was read; of the binary files no checksums are published.
+        layout: which set.
+        root: where it was read.
+    """
+    if (root / layout.binary).is_dir():
+        return task
+    return compared(task, root / layout.pickles.base_folder, layout.published())
+
+
+def _read_binary(layout: Layout, folder: Path) -> tuple[LabelledImages, LabelledImages, list[str]]:
+    missing = [
+        name
+        for name in (*layout.train_files, layout.test_file, layout.names_file)
+        if not (folder / name).is_file()
+    ]
+    if missing:
+        raise InputError(
+            f"{folder} lacks {missing[0]}, one of the files of {layout.title}'s binary version: put it "
+            "there, or move the folder away to have the pickles read."
+        )
+
     def records(name: str) -> LabelledImages:
         path = folder / name
-        if not path.is_file():
-            raise InputError(f"{folder} lacks {name}, one of the files of {layout.title}'s binary version.")
         size = layout.label_bytes + _PIXELS
         data = np.fromfile(path, np.uint8)
         if len(data) == 0 or len(data) % size:
@@ -105,41 +162,61 @@ def _read_binary(layout: _Layout, folder: Path) -> tuple[LabelledImages, Labelle
         return rows[:, layout.label_bytes :].reshape(-1, 3, 32, 32), rows[:, layout.label_bytes - 1].long()
 
     parts = [records(name) for name in layout.train_files]
-    names = [line.strip() for line in (folder / layout.names_file).read_text().splitlines() if line.strip()]
+    lines = (folder / layout.names_file).read_text(errors="replace").splitlines()
     images, targets = (torch.cat(part) for part in zip(*parts, strict=True))
-    return (images, targets), records(layout.test_file), names
+    return (images, targets), records(layout.test_file), [line.strip() for line in lines if line.strip()]
 
 
 def _read_pickles(
-    layout: _Layout, root: Path, download: bool
+    layout: Layout, root: Path, download: bool
 ) -> tuple[LabelledImages, LabelledImages, list[str]]:
-    # The pixels are what matters: torchvision also compares the sums of the files, which differ when an
-    # archive was packed again. What it downloads it has compared already.
     base = layout.pickles
     folder = root / base.base_folder
-    missing = [name for name, _ in [*base.train_list, *base.test_list] if not (folder / name).is_file()]
-    if missing and not download:
-        raise InputError(
-            f"{layout.title} was looked for in {root.resolve()}, where {base.base_folder} (Python version) or "
-            f"{layout.binary} (binary version) was expected; set data.root to the folder that holds one of "
-            "them, or data.download to true."
-        )
-    if missing:
-        base(root, download=True)
+    missing = [name for name, _ in layout.published() if not (folder / name).is_file()]
+    if missing and download:
+        _fetch(layout, root)
+    elif missing:
+        raise InputError(_missing(layout, root, missing[0]))
     sets = []
     names: list[str] = []
     for training in (True, False):
         try:
             part = _unchecked(base)(root, train=training)
-        except (pickle.UnpicklingError, EOFError) as error:
-            raise InputError(f"A file in {folder} is damaged ({error}): fetch it again.") from None
+        # What a damaged pickle does is whatever its bytes happen to say.
+        except Exception as error:
+            raise InputError(f"A file in {folder} is damaged ({error!r}): fetch it again.") from None
         images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
         sets.append((images, torch.tensor(part.targets)))
         names = list(part.classes)
     return sets[0], sets[1], names
 
 
+def _fetch(layout: Layout, root: Path) -> None:
+    base = layout.pickles
+    archive = root / base.filename
+    with fetching(layout.title, root):
+        if not check_integrity(archive, base.tgz_md5):
+            fetch(base.url, archive, base.tgz_md5)
+        extract_archive(archive, root)
+
+
+def _missing(layout: Layout, root: Path, name: str) -> str:
+    """Return what to say of a pickle that is not there."""
+    base = layout.pickles
+    if (root / base.base_folder).is_dir():
+        return (
+            f"{root / base.base_folder} lacks {name}, one of the files of {layout.title}'s Python version: put "
+            "it there, or set data.download to true."
+        )
+    return (
+        f"{layout.title} was looked for in {root.resolve()}, where {base.base_folder} (Python version) or "
+        f"{layout.binary} (binary version) was expected; set data.root to the folder that holds one of "
+        "them, or data.download to true."
+    )
+
+
 def _unchecked(base: type[CIFAR10]) -> type[CIFAR10]:
+    """Return torchvision's class, reading files of any checksum: the pixels are what matters."""
     return type(
         base.__name__,
         (base,),

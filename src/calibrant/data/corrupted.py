@@ -1,5 +1,6 @@
 """Corrupted test images: made on the fly, or read from the published sets on disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -223,13 +224,17 @@ def _as_test(images: FileImageSet, task: ImageTask | FileImageTask) -> FileImage
 
     ImageNet-C holds all official validation images, of which some validate: they have chosen the temperature.
     """
-    if isinstance(task, ImageTask):
-        return images
     found = {images.path(at).stem: at for at in range(len(images))}
-    wanted = [task.test.path(at).stem for at in range(len(task.test))]
-    if not all(stem in found for stem in wanted):
+    wanted = _test_names(task)
+    if not wanted or not all(stem in found for stem in wanted):
         return images
     return images.subset(torch.tensor([found[stem] for stem in wanted]))
+
+
+def _test_names(task: ImageTask | FileImageTask) -> Sequence[str]:
+    if isinstance(task, ImageTask):
+        return task.test_names
+    return [task.test.path(at).stem for at in range(len(task.test))]
 
 
 def _opened(path: Path) -> np.ndarray:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
+from calibrant.data.checksums import compared
+from calibrant.data.downloads import fetch, fetching
 from calibrant.data.image_set import Held, ImageTask, LabelledImages, task_of
 from calibrant.data.registry import register
 from calibrant.errors import InputError
@@ -40,7 +42,7 @@ def fashion_mnist(
 
     Args:
         root: where they are looked for.
-        download: fetch them through torchvision when they are not there.
+        download: fetch through torchvision what is not there, as .gz.
         train: number of training images kept; None for all that are not held out.
         val: number of the 60,000 training images held out for validation.
         split_seed: seed of the shuffle whose first `val` images are held out.
@@ -49,20 +51,38 @@ def fashion_mnist(
     2017.
     """
     first = "train-images-idx3-ubyte"
-    found = [
-        root / name for name in FOLDERS if any((root / name / (first + end)).is_file() for end in ("", ".gz"))
-    ]
+    found = [root / name for name in FOLDERS if _there(root / name / first)]
     if not found and not download:
         raise InputError(
             f"Fashion-MNIST was looked for in {root.resolve()}, where FashionMNIST/raw/{first} or {first}, "
             "plain or as .gz, was expected; set data.root to the folder that holds it, or data.download to "
             "true."
         )
-    if not found:
-        FashionMNIST(root, download=True)
     folder = found[0] if found else root / FOLDERS[0]
+    if download:
+        _fetch_missing(folder)
     training, test = (_pair(folder, part) for part in ("train", "t10k"))
-    return task_of(training, test, NAMES, Held(train, val, split_seed), ([_MEAN], [_STD]))
+    task = task_of(training, test, NAMES, Held(train, val, split_seed), ([_MEAN], [_STD]))
+    # Of the plain files no checksums are published; where there are both, these are read.
+    packed = [
+        (name, md5) for name, md5 in FashionMNIST.resources if not (folder / name.removesuffix(".gz")).is_file()
+    ]
+    return compared(task, folder, packed)
+
+
+def _there(path: Path) -> bool:
+    return path.is_file() or _packed(path).is_file()
+
+
+def _packed(path: Path) -> Path:
+    return path.with_name(f"{path.name}.gz")
+
+
+def _fetch_missing(folder: Path) -> None:
+    with fetching("Fashion-MNIST", folder):
+        for name, md5 in FashionMNIST.resources:
+            if not _there(folder / name.removesuffix(".gz")):
+                fetch(FashionMNIST.mirrors[0] + name, folder / name, md5)
 
 
 def _pair(folder: Path, part: str) -> LabelledImages:
@@ -85,9 +105,12 @@ def read_idx(path: Path, axes: int) -> Tensor:
     Raises:
         InputError: neither file is there, or it is damaged.
     """
-    packed = path.with_name(path.name + ".gz")
-    if not path.is_file() and not packed.is_file():
-        raise InputError(f"{path.parent} lacks {path.name}, which may also be {packed.name}.")
+    packed = _packed(path)
+    if not _there(path):
+        raise InputError(
+            f"{path.parent} lacks {path.name}, which may also be {packed.name}: put it there, or set "
+            "data.download to true."
+        )
     try:
         raw = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
     except (OSError, EOFError, zlib.error) as error:

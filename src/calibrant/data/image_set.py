@@ -70,6 +70,7 @@ class ImageTask:
         groups: how the classes are grouped into many-, medium- and few-shot ones, as `metrics.evaluate` takes
             it; None where the classes are about as large.
         note: one sentence for the reader of a result.
+        test_names: names of the files of the test images, without their endings; none where they have none.
     """
 
     train: ImageSet
@@ -82,6 +83,7 @@ class ImageTask:
     flip: bool = True
     groups: Groups | None = None
     note: str = ""
+    test_names: Sequence[str] = ()
 
     @property
     def class_counts(self) -> Tensor:

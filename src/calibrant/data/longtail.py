@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibrant.data.cifar import cifar10, cifar100
-from calibrant.data.image_set import ImageTask
+from calibrant.data.cifar import LAYOUT10, LAYOUT100, Layout, checked, read
+from calibrant.data.image_set import Held, ImageTask
 from calibrant.data.registry import register
 from calibrant.errors import InputError
 from calibrant.metrics.definitions import Groups
@@ -150,7 +150,7 @@ def cifar10_lt(
 
     The test set is CIFAR-10's own, balanced.
     """
-    return long_tailed(cifar10(root, download, val=0, split_seed=split_seed), val, split_seed, **tail)
+    return _cut(LAYOUT10, root, download, val, split_seed, **tail)
 
 
 @register("cifar100_lt")
@@ -168,7 +168,12 @@ def cifar100_lt(
 
     The test set is CIFAR-100's own, balanced.
     """
-    return long_tailed(cifar100(root, download, val=0, split_seed=split_seed), val, split_seed, **tail)
+    return _cut(LAYOUT100, root, download, val, split_seed, **tail)
+
+
+def _cut(layout: Layout, root: Path, download: bool, val: int, seed: int, **tail: Unpack[Tail]) -> ImageTask:
+    task = read(layout, root, download, Held(None, 0, seed))
+    return checked(long_tailed(task, val, seed, **tail), layout, root)
 
 
 def long_tailed(

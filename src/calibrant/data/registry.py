@@ -1,8 +1,10 @@
 """Data sets by name."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
+from calibrant.errors import InputError
 from calibrant.registry import Registry
 
 #: Of functions that return an `ImageTask`; a `FileImageTask`, whose images stay on disk; a `DenseTask`, where
@@ -28,7 +30,8 @@ def create(
     Args:
         name: one of `list_data()`.
         root: folder that holds the data sets on disk.
-        download: fetch what is missing, where torchvision or scikit-learn can.
+        download: fetch what is missing, where torchvision or scikit-learn can; a set that lies in files and
+            that they cannot fetch is refused.
         train: number of training samples kept; None for all.
         val: number of validation samples; None for the data set's own number.
         imbalance: images of the largest class over those of the smallest, of the long-tailed sets; None for the
@@ -46,10 +49,13 @@ def create(
         (100, 400, 1197)
     """
     given = {"train": train, "val": val, "imbalance": imbalance}
+    folder = Path(root).expanduser()
+    if download:
+        _refuse_download(name, folder)
     return DATASETS.create(
         name,
         {
-            "root": Path(root).expanduser(),
+            "root": folder,
             "download": download,
             "split_seed": split_seed,
             "tokenizer": tokenizer,
@@ -57,6 +63,15 @@ def create(
         **{key: value for key, value in given.items() if value is not None},
         **options,
     )
+
+
+def _refuse_download(name: str, folder: Path) -> None:
+    taken = inspect.signature(DATASETS.get(name)).parameters
+    if "root" in taken and "download" not in taken:
+        raise InputError(
+            f"The data set {name!r} cannot be downloaded: put its files into data.root, {folder.resolve()}, "
+            "and leave data.download out."
+        )
 
 
 def list_data() -> list[str]:

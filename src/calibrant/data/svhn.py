@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torchvision.datasets import SVHN
 
+from calibrant.data.checksums import compared
+from calibrant.data.downloads import fetch, fetching
 from calibrant.data.folders import find_folder
 from calibrant.data.image_set import Held, ImageTask, LabelledImages, task_of
 from calibrant.data.registry import register
@@ -27,7 +29,7 @@ def svhn(
 
     Args:
         root: where they are looked for.
-        download: fetch them through torchvision when they are not there.
+        download: fetch through torchvision what is not there.
         train: number of training images kept; None for all that are not held out.
         val: number of the training images held out for validation.
         split_seed: seed of the shuffle whose first `val` images are held out.
@@ -36,13 +38,26 @@ def svhn(
     Learning", NIPS Workshop on Deep Learning and Unsupervised Feature Learning, 2011.
     """
     places = (".", "svhn")
-    if download and not any((root / place / FILES[0]).is_file() for place in places):
-        for split in ("train", "test"):
-            SVHN(root, split=split, download=True)
+    if download:
+        found = (root / place for place in places if (root / place / FILES[0]).is_file())
+        _fetch_missing(next(found, root))
     folder = find_folder(root, places, FILES[0])
     training, test = (_read(folder / name) for name in FILES)
     names = [str(digit) for digit in range(10)]
-    return task_of(training, test, names, Held(train, val, split_seed), (_MEAN, _STD), flip=False)
+    task = task_of(training, test, names, Held(train, val, split_seed), (_MEAN, _STD), flip=False)
+    return compared(task, folder, [(name, md5) for _, name, md5 in _published()])
+
+
+def _published() -> list[list[str]]:
+    """Return the address, the name and the checksum of each file."""
+    return [SVHN.split_list[part] for part in ("train", "test")]
+
+
+def _fetch_missing(folder: Path) -> None:
+    with fetching("SVHN", folder):
+        for url, name, md5 in _published():
+            if not (folder / name).is_file():
+                fetch(url, folder / name, md5)
 
 
 def _read(path: Path) -> LabelledImages:
@@ -51,7 +66,10 @@ def _read(path: Path) -> LabelledImages:
     except ModuleNotFoundError:
         raise InputError(f"Reading {path.name} needs SciPy: pip install scipy.") from None
     if not path.is_file():
-        raise InputError(f"{path.parent.resolve()} lacks {path.name}, one of the two files of SVHN.")
+        raise InputError(
+            f"{path.parent.resolve()} lacks {path.name}, one of the two files of SVHN: put it there, or set "
+            "data.download to true."
+        )
     try:
         content: dict[str, Any] = loadmat(path)
         pixels, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibrant.data.downloads import fetching
 from calibrant.errors import InputError
 
 
@@ -53,7 +54,7 @@ def read_newsgroups(root: Path, download: bool, by_date: bool) -> tuple[Corpus, 
         by_date: tell training and test apart; else 20_newsgroups goes before the other two.
 
     Raises:
-        InputError: the texts are not there.
+        InputError: the texts are not there, or could not be fetched.
     """
     if not by_date and (root / "20_newsgroups").is_dir():
         return read_folders(root / "20_newsgroups"), Corpus([], [])
@@ -61,20 +62,25 @@ def read_newsgroups(root: Path, download: bool, by_date: bool) -> tuple[Corpus, 
     if all(folder.is_dir() for folder in folders):
         first, second = (read_folders(folder) for folder in folders)
         return first, second
+    if download:
+        with fetching("20 Newsgroups", root):
+            return _scikit_learns(root, download=True)
+    try:
+        return _scikit_learns(root, download=False)
+    except OSError as error:
+        expected = "20news-bydate-train and 20news-bydate-test" + ("" if by_date else ", or 20_newsgroups,")
+        raise InputError(
+            f"20 Newsgroups was looked for in {root.resolve()}, where {expected} was expected; set "
+            f"data.root to the folder that holds it, or data.download to true ({error})."
+        ) from None
+
+
+def _scikit_learns(root: Path, *, download: bool) -> tuple[Corpus, Corpus]:
     from sklearn.datasets import fetch_20newsgroups
 
     parts = []
     for subset in ("train", "test"):
-        try:
-            bunch = fetch_20newsgroups(
-                data_home=root, subset=subset, shuffle=False, download_if_missing=download
-            )
-        except OSError as error:
-            expected = "20news-bydate-train and 20news-bydate-test" + ("" if by_date else ", or 20_newsgroups,")
-            raise InputError(
-                f"20 Newsgroups was looked for in {root.resolve()}, where {expected} was expected; set "
-                f"data.root to the folder that holds it, or data.download to true ({error})."
-            ) from None
+        bunch = fetch_20newsgroups(data_home=root, subset=subset, shuffle=False, download_if_missing=download)
         labels = [bunch.target_names[target] for target in bunch.target]
         parts.append(Corpus([without_header(text) for text in bunch.data], labels))
     return parts[0], parts[1]

@@ -67,6 +67,7 @@ def tiny_imagenet(
         std=[255 * value for value in IMAGENET_STD],
         padding=4,
         note=f"{len(validation):,} of the training images validate, the official validation images test",
+        test_names=[path.stem for path in test_paths],
     )
 
 

@@ -151,6 +151,18 @@ def resnet101_cifar(num_classes: int, in_channels: int = 3) -> Network:
     return wide_resnet(Bottleneck, [3, 4, 23, 3], num_classes, in_channels)
 
 
+@register("resnet18_tiny")
+def resnet18_tiny(num_classes: int, in_channels: int = 3) -> Network:
+    """ResNet-18 for the 64x64 images of Tiny-ImageNet (3x3 stem, a pooled map of 2x2); 11.6 M parameters."""
+    return wide_resnet(WideBasicBlock, [2, 2, 2, 2], num_classes, in_channels, pool=2)
+
+
+@register("resnet34_tiny")
+def resnet34_tiny(num_classes: int, in_channels: int = 3) -> Network:
+    """ResNet-34 for the 64x64 images of Tiny-ImageNet (3x3 stem, a pooled map of 2x2); 21.7 M parameters."""
+    return wide_resnet(WideBasicBlock, [3, 4, 6, 3], num_classes, in_channels, pool=2)
+
+
 @register("resnet50_tiny")
 def resnet50_tiny(num_classes: int, in_channels: int = 3) -> Network:
     """ResNet-50 for the 64x64 images of Tiny-ImageNet (3x3 stem, a pooled map of 2x2); 25.1 M parameters."""
@@ -161,3 +173,15 @@ def resnet50_tiny(num_classes: int, in_channels: int = 3) -> Network:
 def resnet101_tiny(num_classes: int, in_channels: int = 3) -> Network:
     """ResNet-101 for the 64x64 images of Tiny-ImageNet (3x3 stem, a pooled map of 2x2); 44.1 M parameters."""
     return wide_resnet(Bottleneck, [3, 4, 23, 3], num_classes, in_channels, pool=2)
+
+
+@register("resnet110_tiny")
+def resnet110_tiny(num_classes: int, in_channels: int = 3) -> Network:
+    """ResNet-110 for the 64x64 images of Tiny-ImageNet (3x3 stem, a pooled map of 2x2); 47.5 M parameters."""
+    return wide_resnet(Bottleneck, [3, 4, 26, 3], num_classes, in_channels, pool=2)
+
+
+@register("resnet152_tiny")
+def resnet152_tiny(num_classes: int, in_channels: int = 3) -> Network:
+    """ResNet-152 for the 64x64 images of Tiny-ImageNet (3x3 stem, a pooled map of 2x2); 59.8 M parameters."""
+    return wide_resnet(Bottleneck, [3, 8, 36, 3], num_classes, in_channels, pool=2)

@@ -1,0 +1,46 @@
+"""Files that torchvision knows where to fetch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+
+from torchvision.datasets.utils import download_url
+
+from calibrant.errors import InputError
+
+
+@contextmanager
+def fetching(title: str, folder: Path) -> Iterator[None]:
+    """Raise `InputError` where the block fails to fetch a data set.
+
+    Args:
+        title: of the set.
+        folder: where its files would go.
+    """
+    try:
+        yield
+    # torchvision's word for a file of another checksum is RuntimeError.
+    except (OSError, HTTPException, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"{title} could not be downloaded ({reason or type(error).__name__}): try again, or put its files "
+            f"into {folder.resolve()}."
+        ) from None
+
+
+def fetch(url: str, path: Path, md5: str) -> None:
+    """Fetch a file, which has its name only when it is whole.
+
+    Args:
+        url: its address.
+        path: where it goes.
+        md5: its checksum.
+
+    Raises:
+        OSError: it cannot be fetched or written.
+        RuntimeError: its checksum is another.
+    """
+    part = path.with_name(f"{path.name}.part")
+    download_url(url, part.parent, part.name, md5)
+    part.replace(path)
