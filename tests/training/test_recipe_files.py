@@ -18,9 +18,10 @@ def test_a_recipe_survives_its_yaml(tmp_path):
     assert again == recipe
 
 
-def test_inheritance_merges_and_a_new_loss_starts_from_its_own_options(tmp_path):
+@pytest.mark.parametrize("parent", ["base", "base.yaml"])
+def test_inheritance_merges_and_a_new_loss_starts_from_its_own_options(tmp_path, parent):
     write(tmp_path / "base.yaml", "train:\n  epochs: 7\n  loss: {name: mbls, args: {margin: 3.0}}\nseed: 2\n")
-    child = write(tmp_path / "child.yaml", "inherit: base\ntrain:\n  loss: {name: ls}\n")
+    child = write(tmp_path / "child.yaml", f"inherit: {parent}\ntrain:\n  loss: {{name: ls}}\n")
     recipe = load_recipe(child)
     assert (recipe.name, recipe.seed, recipe.train.epochs) == ("child", 2, 7)
     assert (recipe.train.loss.name, recipe.train.loss.args) == ("ls", {})

@@ -173,7 +173,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
     parent = tree.pop("inherit", None)
     if parent is None:
         return tree
-    beside = path.parent / f"{parent}.yaml"
+    beside = path.parent / (parent if str(parent).endswith((".yaml", ".yml")) else f"{parent}.yaml")
     base = beside if beside.is_file() else _find(str(parent))
     if base in seen:
         raise InputError(f"{path} inherits from itself, through {base}.")
