@@ -12,6 +12,8 @@ from calibrant.posthoc.registry import register
 from calibrant.posthoc.temperature import TemperatureScaling
 
 _TOLERANCE = 1e-9
+#: Directions in which the curvature is less than this share of the largest are those of like components.
+_ALIKE = 1e-13
 
 
 @register("ensemble_temperature")
@@ -139,12 +141,12 @@ def _unconstrained(likelihoods: Tensor) -> Tensor | None:
     weights = likelihoods.new_full((components,), 1 / components)
     if (likelihoods @ weights <= 0).any():
         return None
-    ridge = 1e-13 * torch.eye(components, dtype=likelihoods.dtype, device=likelihoods.device)
     for _ in range(200):
         ratio = likelihoods / (likelihoods @ weights).unsqueeze(1)
         gradient = 1 - ratio.mean(0)
-        hessian = ratio.T @ ratio / n + ridge
-        step = -torch.linalg.solve(hessian, gradient)
+        # Components that are alike on every row make the matrix singular: then the shortest step.
+        inverse = torch.linalg.pinv(ratio.T @ ratio / n, rtol=_ALIKE, hermitian=True)
+        step = -inverse @ gradient
         # The function is self-concordant: this length keeps L w positive and descends without a search.
         decrement = float((n * -(gradient * step).sum()).clamp_min(0).sqrt())
         weights = weights + step / (1 + decrement if decrement > 0.25 else 1)
