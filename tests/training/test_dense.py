@@ -132,6 +132,7 @@ def test_learned_levels_survive_an_interruption(tmp_path, monkeypatch, changes):
 
 
 def test_levels_are_not_handed_to_other_images(tmp_path, monkeypatch):
+    monkeypatch.setattr("calibrant.training.callbacks.PAUSE", 0.0)
     recipe = tiny_recipe(**ASLP)
     with pytest.raises(Killed):
         run(recipe, tmp_path, listener=kill_at(7))
