@@ -27,6 +27,11 @@ JOBS = {
     "ce": {},
     "weighted": {"train__loss__args": {"weight": [1.0, 9.0, 2.0]}},
     "cals": {"train__loss__name": "cals", "train__loss__args": {"margin": 1.0}},
+    "cals-apart": {
+        "data__teach": 9,
+        "train__loss__name": "cals",
+        "train__loss__args": {"margin": 1.0},
+    },
     "balanced": {
         "train__sampler__name": "class_balanced",
         "train__sampler__per_class": 2,

@@ -164,13 +164,9 @@ class DenseData(TaskData[PairSet]):
         augmented = WithEpoch(order, self.loading.seed) if self.loading.augment else order
         return self._loader(self.task.train, augmented)
 
-    def val_dataloader(self) -> DataLoader[MapBatch]:
-        """Return the batches that are watched in training: of validation, or of test."""
-        return self.plain(self.watched)
-
-    def plain(self, images: PairSet) -> DataLoader[MapBatch]:
+    def plain(self, samples: PairSet) -> DataLoader[MapBatch]:
         """Return the batches of a set in its order, without augmentation."""
-        return self._loader(images, self.shared(self.plain_order(images)))
+        return self._loader(samples, self.shared(self.plain_order(samples)))
 
     def _loader(self, images: PairSet, order: Sampler[Any]) -> DataLoader[MapBatch]:
         if self.workers:

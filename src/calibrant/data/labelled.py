@@ -42,14 +42,14 @@ class LabelledData(TaskData[L]):
         """Return the training batches, in the order of the epoch."""
         return self._loader(self.task.train, self.train_order())
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Return the batches that are watched in training: of validation, or of test."""
-        return self._loader(self.watched, self.plain_order(self.watched))
+    def plain(self, samples: L) -> DataLoader[Any]:
+        """Return the batches of a set in its own order, of which this process takes its share."""
+        return self._loader(samples, self.plain_order(samples))
 
     def predict_dataloader(self) -> list[DataLoader[Any]]:
         """Return the validation batches, where there are any, and the test batches."""
         splits = [samples for samples in (self.task.val, self.task.test) if len(samples)]
-        return [self._loader(samples, self.plain_order(samples)) for samples in splits]
+        return [self.plain(samples) for samples in splits]
 
     @abstractmethod
     def _loader(self, samples: L, order: BatchOrder) -> DataLoader[Any]:

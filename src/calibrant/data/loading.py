@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from calibrant.data.order import BatchOrder, EpochOrder, Share
 
@@ -71,11 +72,13 @@ class TaskData(LightningDataModule, ABC, Generic[S]):
     Attributes:
         inputs: key of a batch under which stands what the network takes.
         samples: what a message calls the samples, in the plural.
+        teaching: validation samples that teach a loss and do nothing else; None where all of validation does.
     """
 
     inputs: ClassVar[str]
     samples: ClassVar[str]
     task: Task[S]
+    teaching: S | None = None
 
     def __init__(self, task: Task[S], loading: Loading | None = None) -> None:
         super().__init__()
@@ -105,6 +108,15 @@ class TaskData(LightningDataModule, ABC, Generic[S]):
     def watched(self) -> S:
         """The samples that are watched in training: of validation, or of test."""
         return self.task.test if self.loading.watch_test else self.task.val
+
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """Return the batches that are watched in training; where some samples only teach, theirs as well."""
+        watched = self.plain(self.watched)
+        return watched if self.teaching is None else [watched, self.plain(self.teaching)]
+
+    @abstractmethod
+    def plain(self, samples: S) -> DataLoader[Any]:
+        """Return the batches of a set in its own order, of which this process takes its share."""
 
     def train_order(self) -> BatchOrder:
         """Return the order of the training batches."""

@@ -130,10 +130,10 @@ class PairSet(Dataset[MapBatch], ABC):
                 return
             self._read(position)
 
-    def subset(self, positions: Iterable[int]) -> Self:
+    def subset(self, positions: Iterable[int] | Tensor) -> Self:
         """Return some of the samples, in the order given."""
         other = copy(self)
-        other.pairs = [self.pairs[at] for at in positions]
+        other.pairs = [self.pairs[int(at)] for at in positions]
         other._kept, other._bytes = {}, 0
         return other
 

@@ -40,6 +40,10 @@ class TextSet(Dataset[TextBatch]):
         at = torch.as_tensor(index)
         return {"tokens": self.tokens[at], "target": self.targets[at], "id": self.ids[at], "index": at}
 
+    def subset(self, positions: Tensor) -> "TextSet":
+        """Return the texts at some positions, in that order."""
+        return TextSet(self.tokens[positions], self.targets[positions], self.ids[positions])
+
 
 @dataclass(frozen=True)
 class TextTask:

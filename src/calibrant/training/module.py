@@ -47,6 +47,7 @@ class TrainingModule(LightningModule):
 
     Attributes:
         chosen_by: the watched metric with which the best weights are chosen.
+        taught_apart: whether a second validation loader teaches the loss, and the first one does not.
 
     Raises:
         InputError: samples that cannot be mixed are to be, or a loss that learns from each by itself.
@@ -67,7 +68,7 @@ class TrainingModule(LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.loss, self.stage, self.seed = network, loss, stage, seed
-        self.inputs = inputs
+        self.inputs, self.taught_apart = inputs, False
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network.to(memory_format=self.layout)
         self._mixer = (
@@ -216,12 +217,16 @@ class TrainingModule(LightningModule):
         means |= self._activity.shares()
         self.log_dict({**means, "lr": torch.tensor(self._rate, dtype=torch.float64)})
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure the predictions, and show them to a loss that learns."""
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measure the predictions, and show them to a loss that learns; or only that, if they only teach."""
+        teaching = dataloader_idx == 1
+        if teaching and not self.learns_from_validation:
+            return
         logits = self(batch[self.inputs]).float()
-        if self.learns_from_validation:
+        if self.learns_from_validation and teaching == self.taught_apart:
             self.loss.observe(logits, batch["target"])
-        self.watch.update(logits, self.labels_of(batch["target"]))
+        if not teaching:
+            self.watch.update(logits, self.labels_of(batch["target"]))
 
     def labels_of(self, target: Tensor) -> Tensor:
         """Return what the metrics take for labels."""

@@ -22,6 +22,8 @@ class DataConfig:
             the data set's own number.
         split_seed: seed of the division into train and validation, the same for every run, so that runs
             with different seeds can be compared image by image.
+        teach: validation samples that teach a loss which learns from them, such as CALS, and do nothing else;
+            null, as published: all of them teach, choose the epoch and calibrate.
         args: options of the data set itself.
     """
 
@@ -33,6 +35,7 @@ class DataConfig:
     workers: int = 0
     imbalance: float | None = None
     split_seed: int = 1
+    teach: int | None = None
     args: dict[str, Any] = field(default_factory=dict)
 
 

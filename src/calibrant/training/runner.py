@@ -21,6 +21,7 @@ from calibrant.data import (
     TextData,
     TextTask,
 )
+from calibrant.data.teaching import set_apart
 from calibrant.errors import InputError
 from calibrant.training.callbacks import Listener
 from calibrant.training.errors import write_errors
@@ -125,11 +126,19 @@ def read_data(recipe: Recipe) -> Data:
     if recipe.model.name.startswith("hf:"):
         # A network that was trained before knows its own tokens alone.
         options["tokenizer"] = recipe.model.name.removeprefix("hf:")
-    task = data.create(config.name, **options | config.args)
+    task, teaching = data.create(config.name, **options | config.args), None
+    if config.teach is not None:
+        task, teaching = set_apart(task, config.teach, config.split_seed)
+    module = _module_of(task, config.workers)
+    module.teaching = teaching
+    return module
+
+
+def _module_of(task: Any, workers: int) -> Data:
     if isinstance(task, DenseTask | SegmentationTask):
-        return DenseData(task, workers=config.workers)
+        return DenseData(task, workers=workers)
     if isinstance(task, FileImageTask):
-        return FileImageData(task, workers=config.workers)
+        return FileImageData(task, workers=workers)
     return TextData(task) if isinstance(task, TextTask) else ImageData(task)
 
 

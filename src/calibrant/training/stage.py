@@ -59,6 +59,7 @@ class Stage:
     ) -> None:
         self.module, self.data, self.checkpoint = module, data, files.checkpoint
         self.config, self.stage = config, module.stage
+        module.taught_apart = data.teaching is not None
         if config.compile:
             module.network.compile(dynamic=False)
         refuse_impossible(module, data, config)
@@ -110,10 +111,10 @@ def refuse_impossible(module: TrainingModule, data: Data, config: TrainerConfig)
             f"{len(data.task.train)} training {samples} make no whole batch of {stage.batch_size}; lower "
             f"{stage.key}.batch_size, or set {stage.key}.drop_last to false."
         )
-    if module.watched == "test" and module.learns_from_validation:
+    if module.watched == "test" and module.learns_from_validation and data.teaching is None:
         raise InputError(
             f"The loss {stage.loss.name!r} learns from the {samples} that are watched, and select 'test_best' "
-            f"makes those the test {samples}: choose 'best' or 'last'."
+            f"makes those the test {samples}: choose 'best' or 'last', or give it others with data.teach."
         )
     if _watches(module, data):
         return
