@@ -18,7 +18,7 @@ NAMES100 = [f"class{i}" for i in range(100)]
 def records(seed: int, classes: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     pixels = generator.integers(0, 256, (count, 3072), dtype=np.uint8)
-    return pixels, generator.integers(0, classes, count).astype(np.uint8)
+    return pixels, generator.permutation(-np.arange(1, count + 1) % classes).astype(np.uint8)
 
 
 def write_pickle(path: Path, content: dict[str, object]) -> None:
@@ -26,11 +26,11 @@ def write_pickle(path: Path, content: dict[str, object]) -> None:
     path.write_bytes(pickle.dumps(content, protocol=2))
 
 
-def write_binary10(root: Path) -> None:
+def write_binary10(root: Path, each: int = RECORDS) -> None:
     folder = root / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
     for i, name in enumerate([*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]):
-        pixels, labels = records(i, 10, RECORDS)
+        pixels, labels = records(i, 10, each)
         (folder / name).write_bytes(np.concatenate([labels[:, None], pixels], 1).tobytes())
     (folder / "batches.meta.txt").write_text("\n".join(NAMES10) + "\n\n")
 
@@ -43,10 +43,10 @@ def write_pickles10(root: Path) -> None:
     write_pickle(folder / "batches.meta", {"label_names": NAMES10, "num_vis": 3072})
 
 
-def write_binary100(root: Path) -> None:
+def write_binary100(root: Path, each: int = RECORDS) -> None:
     folder = root / "cifar-100-binary"
     folder.mkdir(parents=True)
-    for i, (name, count) in enumerate([("train.bin", 5 * RECORDS), ("test.bin", RECORDS)]):
+    for i, (name, count) in enumerate([("train.bin", 5 * each), ("test.bin", each)]):
         pixels, fine = records(i, 100, count)
         (folder / name).write_bytes(np.concatenate([fine[:, None] // 5, fine[:, None], pixels], 1).tobytes())
     (folder / "fine_label_names.txt").write_text("\n".join(NAMES100) + "\n")

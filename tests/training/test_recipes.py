@@ -1,18 +1,14 @@
 """Every shipped recipe: it resolves, builds, and takes two steps on data of its layout."""
 
 import re
-import tempfile
-from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
-from calibrant import data, models
-from calibrant.data import Data, DenseData, FileImageData, ImageData, TextData, TextSet, TextTask
-from calibrant.data.image_set import ImageSet, ImageTask
+from calibrant import models
+from calibrant.data import Data, DenseData, FileImageData
 from calibrant.losses import create, list_losses
 from calibrant.training.module import TrainingModule
 from calibrant.training.recipe import TrainerConfig
@@ -20,89 +16,7 @@ from calibrant.training.recipe_files import list_recipes, load_recipe, shipped, 
 from calibrant.training.schedules import rate_factor
 from calibrant.training.stage import count_steps, loading, quiet
 from calibrant.training.stages import build, build_second
-from tests.data.photos import write_folders
-from tests.data.test_image_layouts import write_cub, write_imagenet, write_val_txt
-from tests.data.test_label_maps import SMALL, write_voc
-from tests.data.test_list_files import write_lists
-from tests.training.tiny import tiny_maps
-
-
-def miniature(name: str, **options: object) -> Data:
-    """Return a few random samples in the shape of a data set, read with options of its own."""
-    if name in FILES:
-        options |= FILES[name] | {"size": 8, "resize": 10}
-        return FileImageData(data.create(name, root=tiny_files() / name, **options))
-    if name == "duts":
-        return DenseData(tiny_maps())
-    if name == "voc":
-        return DenseData(data.create("voc", root=tiny_voc(), **SMALL))
-    if name in TEXTS:
-        return TextData(random_texts(TEXTS[name]))
-    return ImageData(data.create("digits") if name == "digits" else random_images(name))
-
-
-@cache
-def tiny_voc() -> Path:
-    """Return a folder with a few photographs in the layout of PASCAL VOC."""
-    folder = Path(tempfile.mkdtemp())
-    write_voc(folder, train=20)
-    return folder
-
-
-#: Data sets that are read from files image by image, with the options that their miniatures need.
-FILES = {
-    "image_folder": {},
-    "imagenet": {},
-    "cub200": {"val": 2},
-    "imagenet_lt": {},
-    "places_lt": {},
-    "inaturalist2018": {"images": "pictures"},
-}
-
-
-@cache
-def tiny_files() -> Path:
-    """Return a folder with those data sets, each in a folder of its own."""
-    folder = Path(tempfile.mkdtemp())
-    write_folders(folder / "image_folder" / "train", [8, 6], ["cat", "dog"])
-    write_folders(folder / "image_folder" / "val", [2, 2], ["cat", "dog"], seed=500)
-    write_val_txt(folder / "imagenet" / "val.txt", write_imagenet(folder / "imagenet", each=11))
-    write_cub(folder / "cub200")
-    for name in ("imagenet_lt", "places_lt", "inaturalist2018"):
-        write_lists(folder / name)
-    return folder
-
-
-#: Classes of the data sets of texts that recipes name.
-TEXTS = {"newsgroups": 20, "text_table": 52}
-
-
-def random_texts(classes: int) -> TextTask:
-    """Return texts of drawn words, with vectors of the published length."""
-    generator = torch.Generator().manual_seed(0)
-
-    def part(count: int) -> TextSet:
-        tokens = torch.randint(0, 50, (count, 40), dtype=torch.int32, generator=generator)
-        return TextSet(tokens, torch.arange(count) % classes, torch.arange(count))
-
-    names, words = ([str(i) for i in range(count)] for count in (classes, 50))
-    vectors = torch.randn(50, 100, generator=generator)
-    return TextTask(part(300), part(8), part(8), names, words, vectors)
-
-
-def random_images(name: str) -> ImageTask:
-    """Return images of drawn pixels."""
-    classes = {"cifar10": 10, "cifar100": 100, "tiny_imagenet": 200}[name.removesuffix("_lt")]
-    generator = torch.Generator().manual_seed(0)
-
-    def part(count: int) -> ImageSet:
-        pixels = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator)
-        return ImageSet(pixels, torch.arange(count) % classes, torch.arange(count))
-
-    names = [str(c) for c in range(classes)]
-    # The published long-tailed sets have no validation images.
-    held_out = 0 if name.endswith("_lt") else 8
-    return ImageTask(part(300), part(held_out), part(8), names, mean=[120.0] * 3, std=[60.0] * 3)
+from tests.training.miniatures import read_miniature
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -112,9 +26,7 @@ def test_a_recipe_builds_and_takes_two_steps(name):
     # Nothing is downloaded here.
     for option in ("pretrained", "weights_backbone", "weights"):
         recipe.model.args.pop(option, None)
-    options = {} if recipe.data.val is None else {"val": recipe.data.val}
-    few = recipe.data.name in FILES
-    images = miniature(recipe.data.name, **(options | recipe.data.args if few else {}))
+    images = read_miniature(recipe)
     with torch.device("meta"):
         assert sum(p.numel() for p in build_network(recipe, images).parameters()) > 1000
     small = {"resnet50_cifar": "resnet20", "resnet32": "resnet20"}
@@ -124,7 +36,7 @@ def test_a_recipe_builds_and_takes_two_steps(name):
     small |= dict.fromkeys(["aslp", "torchvision:deeplabv3_resnet50"], "tiny_dense_net")
     recipe.model.name = small.get(recipe.model.name, recipe.model.name)
     for stage in (recipe.train, recipe.decouple):
-        stage.batch_size = min(stage.batch_size, 2 if few else 8 if isinstance(images, DenseData) else 32)
+        stage.batch_size = min(stage.batch_size, 2 if isinstance(images, FileImageData) else 8)
     module = build(recipe, images)
     take_two_steps(module, images, recipe.trainer)
     if recipe.decouple.method not in ("none", "tau_norm"):
@@ -297,8 +209,8 @@ def test_bbn_has_the_rates_of_its_scheduler():
     expected = {0: 7 / 15, 1: 0.6, 3: 13 / 15, 4: 1, 118: 1, 119: 1e-2, 158: 1e-2, 159: 1e-4, 199: 1e-4}
     assert rates == pytest.approx(expected)
     assert (train.optimizer.nesterov, train.drop_last, train.mix.name) == (True, True, "none")
-    images = miniature("cifar10_lt")
-    assert count_steps(train, images, TrainerConfig()) == 200 * (300 // 128)
+    images = read_miniature(load_recipe("cifar10_lt/bbn"))
+    assert count_steps(train, images, TrainerConfig()) == 200 * (len(images.task.train) // 128)
 
 
 @pytest.mark.parametrize("name", ["validated", "ls", "mbls", "acls", "cals", "cals_hr"])
@@ -523,7 +435,7 @@ def test_reweighted_recipes_have_the_schedule_of_their_data(name):
 @pytest.mark.parametrize("depth", [101, 152])
 def test_the_deeper_networks_of_table_1_are_a_matter_of_a_name(depth):
     recipe = load_recipe("imagenet_lt/lws_mixup", {"model": {"name": f"torchvision:resnet{depth}"}})
-    images = miniature("imagenet_lt")
+    images = read_miniature(recipe)
     with torch.device("meta"):
         network = build_network(recipe, images)
     assert sum(p.numel() for p in network.parameters()) > {101: 42, 152: 58}[depth] * 1e6

@@ -1,5 +1,7 @@
 """Texts from the layouts on disk to a result: the shipped recipes on miniatures of their folders."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,44 +13,14 @@ from calibrant.report.evidence import gather
 from calibrant.report.summary import summarise
 from calibrant.training.recipe_files import load_recipe, merge
 from calibrant.training.runner import run
+from tests.data.texts import GROUPS, write_texts
 from tests.training.test_runner import facts, run_with_interruptions
-
-GROUPS = {"alt.atheism": "belief", "comp.graphics": "pixel", "sci.space": "orbit"}
-WORDS = ["the", "of", "and", *(f"word{chr(97 + i)}" for i in range(20))]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """20 Newsgroups, R52 and GloVe, in the layouts that the recipes read, with a few texts."""
-    folder = tmp_path_factory.mktemp("texts")
-    generator = torch.Generator().manual_seed(0)
-
-    def text(word: str) -> str:
-        length = int(torch.randint(3, 40, (), generator=generator))
-        drawn = torch.randint(len(WORDS), (length,), generator=generator)
-        return " ".join(f"{WORDS[i]} {word}" for i in drawn.tolist())
-
-    for at, (group, word) in enumerate(GROUPS.items()):
-        (folder / "20_newsgroups" / group).mkdir(parents=True)
-        for k in range(24):
-            path = folder / "20_newsgroups" / group / str(100 * at + k)
-            path.write_text(f"Subject: x\n\n{text(word)}\n", encoding="latin-1")
-    (folder / "r52").mkdir()
-    for part, sizes in {"train": (110, 30, 6), "test": (6, 6, 6)}.items():
-        rows = [
-            f"{name}\t{text(word)}\n"
-            for name, word, size in zip(("earn", "crude", "tin"), GROUPS.values(), sizes, strict=True)
-            for _ in range(size)
-        ]
-        (folder / "r52" / f"{part}.tsv").write_text("".join(rows))
-    (folder / "glove.6B").mkdir()
-    known = [*GROUPS.values(), *WORDS[:-2]]
-    vectors = torch.randn(len(known), 8, generator=generator)
-    lines = [
-        f"{word} {' '.join(f'{v:.4f}' for v in row)}\n"
-        for word, row in zip(known, vectors.tolist(), strict=True)
-    ]
-    (folder / "glove.6B" / "glove.6B.100d.txt").write_text("".join(lines))
+def root(tmp_path_factory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("texts")
+    write_texts(folder)
     return folder
 
 
