@@ -71,7 +71,7 @@ class SegmentationModule(MapModule):
 
     def picture(self, said: Tensor) -> Image.Image:
         """Return the classes of logits, with a palette."""
-        picture = Image.fromarray(said.argmax(0).to(torch.uint8).cpu().numpy()).convert("P")
+        picture = Image.fromarray(said.max(0).indices.to(torch.uint8).cpu().numpy()).convert("P")
         picture.putpalette(palette())
         return picture
 
