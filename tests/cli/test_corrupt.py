@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from calibrant.cli import main
 from calibrant.compare.corruption import tabulate_corruptions
@@ -95,6 +96,22 @@ def test_the_command_writes_table_and_figure(runs, tmp_path, capsys):
     assert (tmp_path / "severity.png").stat().st_size > 5000
 
 
+def test_frost_is_judged_where_photographs_are_given(runs, tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 70, 3)).astype(np.uint8)
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    Image.fromarray(pixels).save(photographs / "a.png")
+    given = ["--frost", str(photographs), "--images", "30", "--severities", "3", "--out", str(tmp_path)]
+    given += ["--corruptions", "frost", "fog", "--data.workers", "1"]
+    assert main(["corrupt", str(runs), *given]) == 0
+    assert "Mean over frost, fog" in capsys.readouterr().out
+    plan = CorruptionPlan(images=30, frost=photographs)
+    result = CorruptionResult(plan.place(RunFolder(runs / "ce")))
+    assert result.path.name == "made-frost_photographs-30-seed0.json"
+    assert 0 < result.values("frost", 3)["none"]["accuracy"] < 1
+    assert not CorruptionPlan(images=30).place(RunFolder(runs / "ce")).exists()
+
+
 def test_published_images_are_judged_too(runs, tmp_path, capsys):
     test = tiny_photos().test
     same = np.tile(test.images.permute(0, 2, 3, 1).numpy(), (5, 1, 1, 1))
@@ -112,6 +129,8 @@ def test_published_images_are_judged_too(runs, tmp_path, capsys):
     ("given", "said"),
     [
         (["--corruptions", "frost"], "photographs of frost"),
+        (["--frost", "nowhere"], "Photographs of frost were looked for in"),
+        (["--frost", "here", "--corrupted", "there"], "there holds images with frost of its own"),
         (["--corruptions", "fogg"], "did you mean 'fog'?"),
         (["--severities", "0"], "severities 1 to 5, not 0."),
         (["--seed", "-1"], "seed must be at least 0, not -1."),

@@ -11,7 +11,7 @@ from scipy.ndimage import zoom
 
 from calibrant.data import FileImageTask, ImageSet, ImageTask
 from calibrant.data.corrupted import CorruptedSets, CorruptedTest
-from calibrant.data.corruptions import CORRUPTIONS, EXTRA, STANDARD, corrupt
+from calibrant.data.corruptions import CORRUPTIONS, EXTRA, STANDARD, Frost, corrupt
 from calibrant.data.corruptions.blur import _disk, _taken, moved
 from calibrant.data.corruptions.kind import zoomed
 from calibrant.data.corruptions.strengths import SIDES, STRENGTHS, strength
@@ -36,7 +36,7 @@ def images():
 
 def test_all_are_there_but_the_one_that_needs_photographs():
     assert [*CORRUPTIONS] == [name for name in (*STANDARD, *EXTRA) if name != "frost"]
-    assert set(STRENGTHS) == set(CORRUPTIONS)
+    assert set(STRENGTHS) == {*CORRUPTIONS, "frost"}
     assert len(STANDARD) == 15
     for sizes in STRENGTHS.values():
         assert [len(levels) for levels in sizes] == [5] * len(SIDES)
@@ -140,6 +140,49 @@ def test_glass_takes_colours_in_turn():
         for column in range(9, 2, -1):
             slow[row, column] = slow[row + down[row, column], column + right[row, column]]
     np.testing.assert_array_equal(_taken(12, 11, 2, np.random.default_rng(5)), slow.ravel())
+
+
+@pytest.fixture
+def frost(tmp_path):
+    """Six photographs whose pixels tell which they are, and where."""
+    rows, columns = np.mgrid[:400, :500]
+    for i in range(6):
+        pixels = np.stack([rows // 2, columns // 2, np.full((400, 500), 40 * i)], -1)
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"frost{i + 1}.png")
+    (tmp_path / "README.txt").write_text("no photograph")
+    return Frost(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("side", "severity", "own", "share", "scale"),
+    [(32, 4, 0.85, 0.4, 0.2), (64, 2, 0.9, 0.4, 0.3), (224, 1, 1, 0.4, 1)],
+)
+def test_frost_is_a_part_of_a_photograph_over_a_darker_image(frost, side, severity, own, share, scale):
+    ids = torch.arange(40)
+    dark = torch.full((40, 3, side, side), 60, dtype=torch.uint8)
+    frosted = corrupt(dark, "frost", severity, ids=ids, frost=frost).double()
+    layers = (frosted - own * 60) / share
+    which = layers[:, 2].mean((1, 2)) / 40
+    assert set(which.round().int().tolist()) == set(range(5))
+    # The published photographs are shrunk: a pixel of the layer is 1 / scale of theirs.
+    slope = (layers[:, 0, -1] - layers[:, 0, 0]).mean(1) / (side - 1)
+    assert torch.allclose(slope, torch.full_like(slope, 0.5 / scale), rtol=0.05)
+    starts = layers[:, 0, 0, 0]
+    assert len(starts.round().unique()) > 5
+    alone = corrupt(dark[7:8], "frost", severity, ids=ids[7:8], frost=frost)
+    assert torch.equal(alone[0].double(), frosted[7])
+
+
+def test_photographs_of_frost_that_do_not_do_are_refused(frost, tmp_path):
+    large = torch.zeros(1, 3, 420, 420, dtype=torch.uint8)
+    with pytest.raises(InputError, match="shrunk by 1, has 500x400 pixels, fewer than an image of 420x420"):
+        corrupt(large, "frost", 1, ids=IDS[:1], frost=frost)
+    for folder in (tmp_path / "none", tmp_path / "README.txt"):
+        with pytest.raises(InputError, match=r"were looked for in .* the package imagecorruptions holds some"):
+            Frost(folder)
+    (tmp_path / "frost1.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"frost1.png cannot be read as a picture"):
+        Frost(tmp_path)
 
 
 def test_what_cannot_be_made_is_said(images):

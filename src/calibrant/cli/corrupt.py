@@ -16,11 +16,12 @@ def execute(options: dict[str, Any]) -> None:
     from calibrant.training.run_folder import find_runs
 
     runs = find_runs([Path(path) for path in options["paths"]])
-    folder = options.get("corrupted")
+    places = {key: Path(options[key]) for key in ("corrupted", "frost") if options.get(key) is not None}
     chosen = {key: options[key] for key in ("severities", "images", "seed") if key in options}
     plan = CorruptionPlan(
         names=options.get("corruptions"),
-        folder=None if folder is None else Path(folder),
+        folder=places.get("corrupted"),
+        frost=places.get("frost"),
         data=options.get("data") or {},
         **chosen,
     )

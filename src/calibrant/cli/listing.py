@@ -64,9 +64,10 @@ def _models() -> Listing:
 
 
 def _corruptions() -> Listing:
-    from calibrant.data.corruptions import CORRUPTIONS
+    from calibrant.data.corruptions import CORRUPTIONS, EXTRA, STANDARD, Frost
 
-    return [(name, (make.__doc__ or "").split("\n", 1)[0]) for name, make in CORRUPTIONS.items()]
+    made = {**CORRUPTIONS, "frost": Frost}
+    return [(name, (made[name].__doc__ or "").split("\n", 1)[0]) for name in (*STANDARD, *EXTRA)]
 
 
 LISTINGS: dict[str, Callable[[], Listing]] = {

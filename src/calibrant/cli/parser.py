@@ -284,6 +284,11 @@ def _corrupt() -> ArgumentParser:
     parser.add_argument(
         "--corrupted", type=str, help="folder of CIFAR-10-C, CIFAR-100-C, Tiny-ImageNet-C or ImageNet-C"
     )
+    parser.add_argument(
+        "--frost",
+        type=str,
+        help="folder of photographs of frost; those of the package imagecorruptions, say",
+    )
     parser.add_argument("--images", type=int, help="how many test images, drawn by the seed; all by default")
     parser.add_argument("--seed", type=int, help="seed of what is drawn; 0 by default")
     parser.add_argument("--data.root", type=str, help="folder of the data sets, where they moved")

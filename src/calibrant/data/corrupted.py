@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibrant.data.corruptions import EXTRA, STANDARD, corrupt, refuse_grey, refuse_unknown
+from calibrant.data.corruptions import EXTRA, STANDARD, Frost, corrupt, refuse_grey, refuse_unknown
 from calibrant.data.folders import class_folders, read_split
 from calibrant.data.image_files import FileImageSet, FileImageTask
 from calibrant.data.image_set import ImageBatch, ImageTask
@@ -39,10 +39,13 @@ class Made:
         name: of the corruption.
         severity: 1 to 5.
         seed: of what is drawn; besides on it, that depends on the ids of the images alone.
+        frost: the photographs for "frost".
     """
 
-    def __init__(self, images: Images, name: str, severity: int, seed: int = 0) -> None:
-        self.images, self.name, self.severity, self.seed = images, name, severity, seed
+    def __init__(
+        self, images: Images, name: str, severity: int, seed: int = 0, frost: Frost | None = None
+    ) -> None:
+        self.images, self.name, self.severity, self.seed, self.frost = images, name, severity, seed, frost
 
     @property
     def targets(self) -> Tensor:
@@ -54,7 +57,8 @@ class Made:
 
     def __getitem__(self, index: Tensor) -> ImageBatch:
         batch = self.images[index]
-        changed = corrupt(batch["image"], self.name, self.severity, ids=batch["id"], seed=self.seed)
+        images, ids = batch["image"], batch["id"]
+        changed = corrupt(images, self.name, self.severity, ids=ids, seed=self.seed, frost=self.frost)
         return {**batch, "image": changed}
 
 
@@ -254,18 +258,20 @@ class CorruptedTest:
         folder: of the published images; None to make them.
         images: how many are taken, of a shuffle by the seed; None for all.
         seed: of that, and of what is made.
+        frost: the photographs for "frost", which is not made without.
     """
 
     task: ImageTask | FileImageTask
     folder: Path | None = None
     images: int | None = None
     seed: int = 0
+    frost: Frost | None = None
 
     def names(self) -> list[str]:
         """Return the corruptions of the benchmark that there are."""
         if self.folder is not None:
             return [name for name in CorruptedSets(self.folder, self.task).names() if name in STANDARD]
-        return [name for name in STANDARD if name != "frost"]
+        return [name for name in STANDARD if name != "frost" or self.frost is not None]
 
     def clean(self) -> Images:
         """Return the test images as they are."""
@@ -277,8 +283,8 @@ class CorruptedTest:
             refuse_grey(self.task.test.images)
         if self.folder is not None:
             return self._some(CorruptedSets(self.folder, self.task).read(name, severity))
-        refuse_unknown(name)
-        return Made(self.clean(), name, severity, self.seed)
+        refuse_unknown(name, self.frost)
+        return Made(self.clean(), name, severity, self.seed, self.frost)
 
     def _some(self, images: Images) -> Images:
         if self.images is None:

@@ -160,7 +160,7 @@ class Piece:
         _ = self.confidence
         if self.values.shape[1] == 1:
             return (self.counted(self.probs[:, 1]) >= 0.5).long()
-        # The first of several largest, as of argmax, which takes three times as long over the channels of a map.
+        # The first of several largest, as of argmax, which takes three times as long over channels.
         return self.counted(self._wide.max(1).indices)
 
     def scores_of(self, chosen: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from calibrant.data import FileImageData, ImageData
 from calibrant.data.corrupted import CorruptedTest, Images
-from calibrant.data.corruptions import EXTRA, SEVERITIES, STANDARD
+from calibrant.data.corruptions import EXTRA, SEVERITIES, STANDARD, Frost
 from calibrant.data.order import EpochOrder
 from calibrant.errors import InputError
 from calibrant.metrics import State
@@ -47,10 +47,11 @@ class CorruptionPlan:
         folder: of a published set; None to make the images.
         images: how many test images; None for all.
         seed: of what is drawn.
+        frost: folder of the photographs for "frost"; None to leave it out.
         data: where the data lie, "root", and how many processes read them, "workers", where not as the run did.
 
     Raises:
-        InputError: a severity that there is not, or a seed below 0.
+        InputError: a severity that there is not, a seed below 0, or photographs of frost for a published set.
     """
 
     names: Sequence[str] | None = None
@@ -58,6 +59,7 @@ class CorruptionPlan:
     folder: Path | None = None
     images: int | None = None
     seed: int = 0
+    frost: Path | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,6 +68,8 @@ class CorruptionPlan:
                 raise InputError(f"A corruption has the severities 1 to 5, not {severity}.")
         if self.seed < 0:
             raise InputError(f"seed must be at least 0, not {self.seed}.")
+        if self.frost is not None and self.folder is not None:
+            raise InputError(f"{self.folder} holds images with frost of its own: leave out --frost.")
         # What is named twice counts once.
         object.__setattr__(self, "severities", tuple(dict.fromkeys(self.severities)))
         if self.names is not None:
@@ -74,6 +78,7 @@ class CorruptionPlan:
     def place(self, run: RunFolder) -> Path:
         """Return the file in which a run keeps what it found: of these images, this number and this seed."""
         source = "made" if self.folder is None else self.folder.resolve().name
+        source += "" if self.frost is None else f"-frost_{self.frost.resolve().name}"
         return run.path / "corruptions" / f"{source}-{self.images or 'all'}-seed{self.seed}.json"
 
 
@@ -140,7 +145,8 @@ def judge_corruptions(
             f"Corrupted images judge classifiers of images, and {run.path} learned {recipe.data.name!r}: "
             "choose other runs."
         )
-    test = CorruptedTest(data.task, plan.folder, plan.images, plan.seed)
+    frost = None if plan.frost is None else Frost(plan.frost)
+    test = CorruptedTest(data.task, plan.folder, plan.images, plan.seed, frost)
     wanted = [(name, severity) for name in plan.names or test.names() for severity in plan.severities]
     # Before any is judged: a name that is wrong should be found at once.
     for name in dict(wanted):

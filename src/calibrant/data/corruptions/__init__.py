@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from calibrant.data.corruptions import blur, digital, noise, weather
+from calibrant.data.corruptions.frost import Frost
 from calibrant.data.corruptions.kind import Corruption
 from calibrant.data.corruptions.strengths import SEVERITIES, strength
 from calibrant.errors import InputError, nearest
@@ -23,7 +24,7 @@ STANDARD = (
 )  # fmt: skip
 #: The four that the publication keeps for validation.
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-#: What can be made: all but frost, which is made of photographs.
+#: What can be made without photographs of frost.
 CORRUPTIONS: dict[str, Corruption] = {
     name: getattr(module, name)
     for name in (*STANDARD, *EXTRA)
@@ -34,15 +35,18 @@ CORRUPTIONS: dict[str, Corruption] = {
 _AT_A_TIME = 2**24
 
 
-def corrupt(images: Tensor, name: str, severity: int, *, ids: Tensor, seed: int = 0) -> Tensor:
+def corrupt(
+    images: Tensor, name: str, severity: int, *, ids: Tensor, seed: int = 0, frost: Frost | None = None
+) -> Tensor:
     """Corrupt images; what is drawn for one depends on the seed, its id, the corruption and the severity alone.
 
     Args:
         images: (N, 3, H, W) uint8.
-        name: one of `CORRUPTIONS`.
+        name: one of `CORRUPTIONS`, or "frost".
         severity: 1 to 5; the strengths are those published for the size nearest to 32, 64 or 224 pixels.
         ids: (N,) int64 ids of the images.
         seed: of all draws.
+        frost: the photographs for "frost".
 
     Returns:
         (N, 3, H, W) uint8; fractions of a level are cut off, as published.
@@ -57,7 +61,7 @@ def corrupt(images: Tensor, name: str, severity: int, *, ids: Tensor, seed: int 
         >>> torch.equal(noisy[1:], alone), round(float(noisy.float().std() / 255), 2)
         (True, 0.1)
     """
-    make = refuse_unknown(name)
+    make = refuse_unknown(name, frost)
     refuse_grey(images)
     values = strength(name, severity, min(images.shape[2:]))
     kind = zlib.crc32(name.encode())
@@ -80,16 +84,27 @@ def refuse_grey(images: Tensor) -> None:
         )
 
 
-def refuse_unknown(name: str) -> Corruption:
+def refuse_unknown(name: str, frost: Frost | None = None) -> Corruption:
     """Return a corruption by its name; raises `InputError` where it cannot be made."""
-    if name == "frost":
+    if name == "frost" and frost is None:
         raise InputError(
-            "frost lays photographs of frost over an image, which are not shipped: read it from a published "
-            "set, such as CIFAR-10-C, or leave it out."
+            "frost lays photographs of frost over an image, which are not shipped: name a folder of them with "
+            "--frost, read it from a published set, such as CIFAR-10-C, or leave it out."
         )
+    if name == "frost" and frost is not None:
+        return frost
     if name not in CORRUPTIONS:
         raise InputError(f"There is no corruption {name!r}; {nearest(name, CORRUPTIONS)}")
     return CORRUPTIONS[name]
 
 
-__all__ = ["CORRUPTIONS", "EXTRA", "SEVERITIES", "STANDARD", "corrupt", "refuse_grey", "refuse_unknown"]
+__all__ = [
+    "CORRUPTIONS",
+    "EXTRA",
+    "SEVERITIES",
+    "STANDARD",
+    "Frost",
+    "corrupt",
+    "refuse_grey",
+    "refuse_unknown",
+]
