@@ -6,7 +6,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from calibrant import models
 from calibrant.errors import InputError
-from calibrant.models.bbn import BilateralBranchNetwork
+from calibrant.models.bbn import bilateral_cifar
 from calibrant.models.places import FrozenTrunk, pretrained
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -27,18 +27,31 @@ def test_bbn_has_one_block_and_half_a_classifier_more_than_the_resnet():
     assert sizes[0] - sizes[1] == block + 64 * 10
 
 
+def test_bbn_doubles_the_last_block_of_a_resnet_for_photographs_too():
+    with torch.device("meta"):
+        net = models.create("bbn_resnet50", num_classes=10)
+        plain = models.create("torchvision:resnet50", num_classes=10)
+    sizes = [sum(p.numel() for p in n.parameters()) for n in (net, plain)]
+    block = sum(p.numel() for p in net.branch_b.parameters())
+    assert block == sum(p.numel() for p in net.branch_a.parameters()) > 4e6
+    assert sizes[0] - sizes[1] == block + 2048 * 10
+    images = torch.zeros(2, 3, 64, 64, device="meta")
+    assert net(images, images, alpha=0.9).shape == (2, 10)
+    assert net.features(images).shape == (2, 4096)
+
+
 def test_at_test_both_branches_weigh_one_on_the_same_images():
-    net = BilateralBranchNetwork(5, 14).eval()
+    net = bilateral_cifar(5, 14).eval()
     both = net.features(IMAGES)
     assert both.shape == (4, 128)
     torch.testing.assert_close(net(IMAGES), net(IMAGES, IMAGES, alpha=0.5))
-    maps = net.trunk.maps(IMAGES)
+    maps = net.trunk(IMAGES)
     torch.testing.assert_close(both[:, :64], net.branch_a(maps).mean((2, 3)))
     torch.testing.assert_close(both[:, 64:], net.branch_b(maps).mean((2, 3)))
 
 
 def test_the_share_decides_which_branch_learns():
-    net = BilateralBranchNetwork(5, 14)
+    net = bilateral_cifar(5, 14)
     for alpha, silent in ((1.0, net.branch_b), (0.0, net.branch_a)):
         net.zero_grad()
         net(IMAGES, IMAGES.flip(0), alpha).square().sum().backward()
@@ -49,7 +62,7 @@ def test_the_share_decides_which_branch_learns():
 
 def test_without_a_second_block_nothing_can_be_doubled():
     with pytest.raises(InputError, match="at least 14"):
-        BilateralBranchNetwork(5, 8)
+        bilateral_cifar(5, 8)
     with pytest.raises(InputError, match="one block"):
         FrozenTrunk(ResNet(Bottleneck, [1, 1, 1, 1]), 5)
 

@@ -5,7 +5,7 @@ import torch
 
 from calibrant.errors import InputError
 from calibrant.losses.mixing import bbn_lambda
-from calibrant.models.bbn import BilateralBranchNetwork
+from calibrant.models.bbn import BilateralBranchNetwork, bilateral_cifar
 from calibrant.models.registry import MODELS
 from calibrant.training.bilateral import BilateralModule
 from calibrant.training.recipe import Recipe
@@ -18,7 +18,7 @@ from tests.training.tiny import tiny_recipe
 
 def smallest(num_classes: int, in_channels: int = 1) -> BilateralBranchNetwork:
     """The smallest bilateral-branch network."""
-    return BilateralBranchNetwork(num_classes, 14, in_channels)
+    return bilateral_cifar(num_classes, 14, in_channels)
 
 
 MODELS.register("tiny_bilateral")(smallest)
@@ -48,6 +48,18 @@ def test_the_loss_of_a_step_is_that_of_both_halves_by_the_share_of_the_epoch(mon
         torch.nn.functional.cross_entropy(logits, target[5:]),
     )
     torch.testing.assert_close(got, alpha * rows[0] + (1 - alpha) * rows[1])
+
+
+def test_the_share_of_a_shorter_training_can_end_above_0(monkeypatch):
+    images, target = torch.rand(8, 1, 8, 8), torch.arange(8) % 3
+    batch = {"image": images, "target": target, "id": target, "index": target}
+    module = module_at(3, bilateral(train__sampler__horizon=10), monkeypatch)
+    shares = []
+    module.network.register_forward_pre_hook(lambda _, given: shares.append(float(given[2])))
+    module._loss_of(batch)
+    assert shares == [pytest.approx(1 - 0.3**2)]
+    with pytest.raises(InputError, match=r"horizon 3 is over before the 4 epochs"):
+        module_at(0, bilateral(train__sampler__horizon=3), monkeypatch)
 
 
 def test_the_reversed_branch_learns_nothing_while_it_has_no_share(monkeypatch):

@@ -32,9 +32,11 @@ def test_a_recipe_builds_and_takes_two_steps(name):
     small = {"resnet50_cifar": "resnet20", "resnet32": "resnet20"}
     small |= {"resnet50_tiny": "resnet20"}
     small |= dict.fromkeys(["timm:resnet50", "timm:resnet50.tv_in1k", "torchvision:resnet50"], "tiny_net")
+    small |= {"timm:swinv2_tiny_window8_256": "tiny_net", "bbn_resnet50": "bbn_resnet32"}
     small |= {"places_resnet152": "tiny_net"}
     small |= dict.fromkeys(["aslp", "torchvision:deeplabv3_resnet50"], "tiny_dense_net")
-    recipe.model.name = small.get(recipe.model.name, recipe.model.name)
+    if recipe.model.name in small:
+        recipe.model.name, recipe.model.args = small[recipe.model.name], {}
     for stage in (recipe.train, recipe.decouple):
         stage.batch_size = min(stage.batch_size, 2 if isinstance(images, FileImageData) else 8)
     module = build(recipe, images)
@@ -202,6 +204,16 @@ def test_cb_ce_takes_the_place_of_the_smoothing_alone(tail):
     assert recipe == parent
 
 
+def test_bbn_on_photographs_is_as_released():
+    recipe = load_recipe("inaturalist2018/bbn")
+    train, sampler = recipe.train, recipe.train.sampler
+    rates = [rate_factor(train.schedule, e, train.epochs) for e in (0, 118, 119, 158, 159, 179)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert (train.epochs, train.batch_size, sampler.name, sampler.horizon) == (180, 128, "bilateral", 200)
+    assert (train.optimizer.lr, train.optimizer.weight_decay, train.optimizer.nesterov) == (0.05, 1e-4, True)
+    assert (train.drop_last, train.mix.name, train.select) == (True, "none", None)
+
+
 def test_bbn_has_the_rates_of_its_scheduler():
     train = load_recipe("cifar10_lt/bbn").train
     rates = {e: rate_factor(train.schedule, e, train.epochs) for e in (0, 1, 3, 4, 118, 119, 158, 159, 199)}
@@ -324,10 +336,15 @@ def test_imagenet_recipes_are_as_published_and_differ_in_their_loss_alone(name):
     assert (optimizer.weight_decay, train.batch_size, train.drop_last, train.clip) == (0.05, 512, True, 2.0)
     assert (schedule.name, schedule.final, schedule.warmup, schedule.warmup_start) == ("cosine", 0.01, 1, 1e-3)
     assert (train.epochs, train.select, train.augment, train.mix.name) == (200, "best", True, "none")
-    assert (recipe.data.val, recipe.data.split_seed, recipe.data.args) == (None, 1, {"erase": 0.25})
-    assert (recipe.model.name, recipe.model.args) == ("timm:resnet50", {})
-    assert set(recipe.losses) == {n.split("/")[1] for n in list_recipes() if n.startswith("imagenet/")}
+    assert (recipe.data.val, recipe.data.split_seed, recipe.data.args["erase"]) == (None, 1, 0.25)
     loss = name.removeprefix("imagenet/")
+    if loss.endswith("_swinv2"):
+        assert (recipe.data.args["size"], recipe.model.args) == (256, {"drop_path_rate": 0.1})
+        loss = loss.removesuffix("_swinv2")
+        recipe.data, recipe.model = parent.data, parent.model
+    assert (recipe.model.name, recipe.model.args, recipe.data.args) == ("timm:resnet50", {}, {"erase": 0.25})
+    named = {n.split("/")[1] for n in list_recipes() if n.startswith("imagenet/")}
+    assert set(recipe.losses) == {n.removesuffix("_swinv2") for n in named}
     assert (train.loss.name, train.loss.args) == (loss, parent.losses[loss])
     recipe.train.loss, recipe.name = parent.train.loss, parent.name
     assert recipe == parent

@@ -10,6 +10,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from calibrant.errors import InputError
 from calibrant.models.base import Network
+from calibrant.models.last_block import fresh_last_block, without_last_block
 from calibrant.models.registry import register
 
 
@@ -40,17 +41,9 @@ class FrozenTrunk(Network):
 
     def __init__(self, net: ResNet, num_classes: int) -> None:
         super().__init__()
-        if len(net.layer4) < 2:
-            raise InputError("The last stage of the network has one block; the trunk needs one of its own.")
-        last, width = type(net.layer4[-1]), net.fc.in_features
-        stem = [net.conv1, net.bn1, net.relu, net.maxpool]
-        self.trunk = nn.Sequential(*stem, net.layer1, net.layer2, net.layer3, net.layer4[:-1])
-        self.trunk.requires_grad_(False)
-        self.block = last(width, width // last.expansion)
-        for module in self.block.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.classifier = nn.Linear(width, num_classes)
+        self.trunk = without_last_block(net).requires_grad_(False)
+        self.block = fresh_last_block(net)
+        self.classifier = nn.Linear(net.fc.in_features, num_classes)
         self.train()
 
     def train(self, mode: bool = True) -> "FrozenTrunk":

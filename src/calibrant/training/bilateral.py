@@ -18,7 +18,8 @@ class BilateralModule(TrainingModule):
 
     z are the logits of a batch of pairs, each of a sample that comes as it comes (a) and one that is drawn with
     the class frequencies reversed (b); the first half of what the sampler "bilateral" gives, and the second.
-    The share falls from epoch to epoch, $\alpha = 1 - (e / E)^2$ with e from 0 and E the epochs of the stage.
+    The share falls from epoch to epoch, $\alpha = 1 - (e / E)^2$ with e from 0 and E the epochs of the stage,
+    or `sampler.horizon`, with which the published code lets the share of a shorter training end above 0.
 
     Zhou, Cui, Wei, Chen: "BBN: Bilateral-Branch Network with Cumulative Learning for Long-Tailed Visual
     Recognition", CVPR 2020.
@@ -44,7 +45,7 @@ class BilateralModule(TrainingModule):
     def _loss_of(self, batch: Batch) -> Tensor:
         images, reversed_images = batch[self.inputs].contiguous(memory_format=self.layout).chunk(2)
         target, reversed_target = batch["target"].chunk(2)
-        alpha = bbn_lambda(self.current_epoch, self.stage.epochs)
+        alpha = bbn_lambda(self.current_epoch, self.stage.sampler.horizon or self.stage.epochs)
         # A tensor, as a compiled network is compiled again for every new number.
         share = torch.tensor(alpha, dtype=torch.float32, device=self.device)
         logits = self.network(images, reversed_images, share)
@@ -69,6 +70,12 @@ def module_kind(network: nn.Module, recipe: Recipe) -> type[TrainingModule]:
         raise InputError(
             f"The network {name!r} trains on pairs of batches, which the sampler {stage.sampler.name!r} does "
             "not give; set train.sampler.name to 'bilateral'."
+        )
+    horizon = stage.sampler.horizon
+    if horizon is not None and horizon < stage.epochs:
+        raise InputError(
+            f"train.sampler.horizon {horizon} is over before the {stage.epochs} epochs of the stage: raise it, "
+            "or leave it out."
         )
     _refuse_combinations(stage, recipe.trainer.devices)
     return BilateralModule

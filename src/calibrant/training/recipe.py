@@ -148,12 +148,15 @@ class SamplerConfig:
         beta: of "effective_number".
         extra_batches: batches of an epoch beyond those of one pass over the training samples; the second stage
             of the code of MiSLAS has one.
+        horizon: of "bilateral", epochs over which the share of the shuffled batch falls to 0; null for those of
+            the stage.
     """
 
     name: Literal["shuffle", "class_balanced", "inverse_frequency", "effective_number", "bilateral"] = "shuffle"
     per_class: int = 4
     beta: float = 0.9999
     extra_batches: int = 0
+    horizon: int | None = None
 
 
 @dataclass
