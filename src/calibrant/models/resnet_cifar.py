@@ -71,16 +71,12 @@ class CifarResNet(Network):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
 
-    def maps(self, images: Tensor) -> Tensor:
-        """Return the last maps, (N, 64, H / 4, W / 4)."""
+    def features(self, images: Tensor) -> Tensor:
+        """Return the (N, 64) means over the last maps."""
         x = F.relu(self.bn1(self.conv1(images)))
         for stage in ("layer1", "layer2", "layer3"):
             x = self.get_submodule(stage)(x)
-        return x
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return the (N, 64) means over the last maps."""
-        return self.maps(images).mean((2, 3))
+        return x.mean((2, 3))
 
 
 @register("resnet20")
