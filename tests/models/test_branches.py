@@ -17,27 +17,20 @@ def small_resnet(seed: int = 0) -> ResNet:
     return ResNet(Bottleneck, [1, 1, 1, 2], num_classes=7)
 
 
-def test_bbn_has_one_block_and_half_a_classifier_more_than_the_resnet():
+@pytest.mark.parametrize(
+    ("name", "plain", "width", "size"),
+    [("bbn_resnet32", "resnet32", 64, 538_778), ("bbn_resnet50", "torchvision:resnet50", 2048, 28_011_594)],
+)
+def test_bbn_has_one_block_and_half_a_classifier_more_than_the_resnet(name, plain, width, size):
     with torch.device("meta"):
-        net = models.create("bbn_resnet32", num_classes=10)
-        plain = models.create("resnet32", num_classes=10)
-    sizes = [sum(p.numel() for p in n.parameters()) for n in (net, plain)]
-    block = sum(p.numel() for p in net.branch_b.parameters())
-    assert sizes == [538_778, 464_154]
-    assert sizes[0] - sizes[1] == block + 64 * 10
-
-
-def test_bbn_doubles_the_last_block_of_a_resnet_for_photographs_too():
-    with torch.device("meta"):
-        net = models.create("bbn_resnet50", num_classes=10)
-        plain = models.create("torchvision:resnet50", num_classes=10)
-    sizes = [sum(p.numel() for p in n.parameters()) for n in (net, plain)]
-    block = sum(p.numel() for p in net.branch_b.parameters())
-    assert block == sum(p.numel() for p in net.branch_a.parameters()) > 4e6
-    assert sizes[0] - sizes[1] == block + 2048 * 10
+        net, single = (models.create(each, num_classes=10) for each in (name, plain))
+    sizes = [sum(p.numel() for p in n.parameters()) for n in (net, single, net.branch_a, net.branch_b)]
+    assert sizes[0] == size
+    assert sizes[2] == sizes[3]
+    assert sizes[0] - sizes[1] == sizes[3] + width * 10
     images = torch.zeros(2, 3, 64, 64, device="meta")
     assert net(images, images, alpha=0.9).shape == (2, 10)
-    assert net.features(images).shape == (2, 4096)
+    assert net.features(images).shape == (2, 2 * width)
 
 
 def test_at_test_both_branches_weigh_one_on_the_same_images():
