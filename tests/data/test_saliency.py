@@ -188,9 +188,11 @@ def test_test_sets_are_found_as_their_authors_pack_them(tmp_path, name, folder, 
     task = data.create("duts", root=tmp_path, size=32, val=1, test_set=name)
     assert task.test.names == [f"{names}{i}" for i in range(3)]
     assert task.test[0]["target"].sum() > 0
-    beside = data.create("duts", root=tmp_path, size=32, val=1, others=[name])
+    beside = data.create("duts", root=tmp_path, size=32, val=1)
     assert beside.test.names == ["a0", "a1"]
     assert beside.ood[name].names == task.test.names
+    assert data.create("duts", root=tmp_path, size=32, val=1, others=[]).ood == {}
+    assert task.ood.keys() == {"DUTS-TE"}  # what is there, and is not the test set, is judged too
 
 
 def test_a_missing_test_set_is_named_with_its_layout(tmp_path):

@@ -62,8 +62,7 @@ def read_named(root: Path, name: str, size: int, *, binarise: bool = False) -> M
         InputError: it is not there, naming every folder that was looked in and what was expected.
     """
     known = NAMED.get(name)
-    layouts = [*(known.layouts if known else ()), *_USUAL]
-    places = [root / above / called for called in (name, *_ALIASES.get(name, ())) for above in (".", *_ABOVE)]
+    places, layouts = _candidates(root, name)
     found = _find(places, layouts)
     if found is None:
         looked = " or ".join(str(place.resolve()) for place in places)
@@ -78,7 +77,18 @@ def read_named(root: Path, name: str, size: int, *, binarise: bool = False) -> M
     return images
 
 
+def named_below(root: Path) -> list[str]:
+    """Return which sets of `NAMED` are in `root`, `root`/Test or `root`/TestDataset."""
+    return [name for name in NAMED if _find(*_candidates(root, name)) is not None]
+
+
 _ABOVE = ("Test", "TestDataset")
+
+
+def _candidates(root: Path, name: str) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Return the folders in which a set may be, and the folders of images and of maps that it may have."""
+    places = [root / above / called for called in (name, *_ALIASES.get(name, ())) for above in (".", *_ABOVE)]
+    return places, [*(NAMED[name].layouts if name in NAMED else ()), *_USUAL]
 
 
 def _named(layouts: Sequence[tuple[str, str]], name: str) -> list[tuple[str, str]]:

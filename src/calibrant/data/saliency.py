@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calibrant.data.dense import DenseTask
 from calibrant.data.map_set import MapSet, read_folder
-from calibrant.data.named_maps import read_named
+from calibrant.data.named_maps import named_below, read_named
 from calibrant.data.pair_set import held_out, some
 from calibrant.data.registry import register
 
@@ -93,7 +93,7 @@ def _divided(task: DenseTask, train: int | None, val: int | None, seed: int) -> 
 def duts(
     root: Path,
     test_set: str = "DUTS-TE",
-    others: Sequence[str] = (),
+    others: Sequence[str] | None = None,
     size: int = 384,
     train: int | None = None,
     val: int | None = None,
@@ -112,7 +112,7 @@ def duts(
     Args:
         root: folder around all of these.
         test_set: DUTS-TE, DUT-OMRON, PASCAL-S, SOD, ECSSD, HKU-IS or COD10K; or another folder's name.
-        others: more of these, on which the network is judged too.
+        others: more of these, on which the network is judged too; None for all of these that are there.
         size: side of the network's input, in pixels; published: 384.
         train: number of training images kept; None for all.
         val: number of validation images; None for all of the list, or 1,000.
@@ -132,6 +132,8 @@ def duts(
     def read(names: str | None = None) -> MapSet:
         return read_folder(photographs, size, names=None if names is None else root / names, binarise=binarise)
 
+    if others is None:
+        others = [name for name in named_below(root) if name != test_set]
     ood = {name: read_named(root, name, size, binarise=binarise) for name in others}
     if (root / textures).is_dir():
         ood["DTD_Texture_500"] = read_folder(root / textures, size, black=True, binarise=binarise)
