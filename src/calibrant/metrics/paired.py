@@ -15,6 +15,8 @@ from calibrant.metrics.rows import Inputs, Piece, Rows, checked
 
 #: Numbers that are held at a time.
 _BUDGET = 16_000_000
+#: Share of samples in a bin below which its sums are taken over them alone.
+_SPARSE = 1 / 32
 METRICS = ("accuracy", "nll", "brier", "ece", "aece", "classwise_ece", "mce")
 
 
@@ -331,9 +333,13 @@ class _Draws:
         self, pack: list[tuple[Tensor, Tensor]], sizes: Tensor, norm: Callable[[Tensor, Tensor], Tensor]
     ) -> None:
         self.groups, self.width = len(pack), pack[0][0].shape[1]
-        self.columns = torch.cat([a for a, _ in pack] + [b for _, b in pack] + [sizes.unsqueeze(1)], 1)
-        self.total = self.columns.sum(0)
+        columns = torch.cat([a for a, _ in pack] + [b for _, b in pack] + [sizes.unsqueeze(1)], 1)
+        self.total = columns.sum(0)
         self.norm = norm
+        # Of many classes hardly a sample is in any bin but the lowest.
+        self.sparse = columns.count_nonzero(0) < _SPARSE * len(columns)
+        self.few = columns[:, self.sparse].T.to_sparse()
+        self.many = columns[:, ~self.sparse]
 
     def observed(self) -> float:
         a, b, rows = self._split(self.total.unsqueeze(0))
@@ -341,7 +347,10 @@ class _Draws:
 
     def replicates(self, signs: Tensor) -> tuple[Tensor, Tensor]:
         """Return (R,) differences after swapping where the sign is -1, and after doubling where it is +1."""
-        signed = signs.to(self.columns.device) @ self.columns
+        signs = signs.to(self.many.device)
+        signed = signs.new_empty(len(signs), len(self.total))
+        signed[:, ~self.sparse] = signs @ self.many
+        signed[:, self.sparse] = (self.few @ signs.T.contiguous()).T
         a, b, rows = self._split(self.total.unsqueeze(0))
         signed_a, signed_b, signed_rows = self._split(signed)
         middle, half = (a + b) / 2, (signed_a - signed_b) / 2
