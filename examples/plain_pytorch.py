@@ -1,7 +1,8 @@
 """A loop of your own: a loss that learns in place of cross-entropy, then a temperature.
 
 CALS learns a multiplier for each class from validation data, so the loop shows it the validation set
-(`observe`) and tells it when an epoch ends (`step_epoch`). Every other loss of Calibrant ignores both calls.
+(`observe`) and tells it when an epoch ends (`step_epoch`). A loss that learns nothing
+ignores both calls; CRL and ASLP also want to know which images they see (`index`).
 
     python examples/plain_pytorch.py
 """

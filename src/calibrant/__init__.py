@@ -8,7 +8,19 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_PARTS = ("compare", "data", "losses", "metrics", "models", "posthoc", "report", "testing", "training")
+_PARTS = (
+    "compare",
+    "data",
+    "export",
+    "losses",
+    "metrics",
+    "models",
+    "posthoc",
+    "predictions",
+    "report",
+    "testing",
+    "training",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -1,6 +1,6 @@
 """Golden cases: inputs and outputs of the published code, which ours must reproduce.
 
-A folder holds pairs NAME.json / NAME.npz (schema in README.md). Each case has a kind and a target; a handler
+A folder holds pairs NAME.json / NAME.npz. Each case has a kind and a target; a handler
 for that pair runs our code on the inputs and returns the outputs by name.
 """
 

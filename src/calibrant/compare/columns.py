@@ -59,9 +59,9 @@ GROUPS_EXPLANATION = (
 )
 MAPS_EXPLANATION = "OE, MAE, F and S are untested."
 LABELS_EXPLANATION = (
-    "The overlap and the means over images are untested. ECE and AECE pool the pixels of all images; image ECE "
-    "is the mean of that of each image. fg, where there is a background: mIoU without it; mean over images, by "
-    "their pixels, of the ECE of what is not labelled so."
+    "The overlap, AECE and the means over images are untested. ECE and AECE pool the pixels of all images; "
+    "image ECE is the mean of that of each image. fg, where there is a background: mIoU without it; mean over "
+    "images, by their pixels, of the ECE of what is not labelled so."
 )
 ON_TEST = "†"
 ON_TEST_EXPLANATION = (

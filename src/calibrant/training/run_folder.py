@@ -83,6 +83,8 @@ class RunFolder:
     `errors.csv`, `errors/`                  test errors made with most confidence; pictures, if of images
     `images.safetensors`                     of a dense run: what each test image adds to the metrics
     `gaps.safetensors`, `gaps/`              of a dense run: where in the image confidence and truth part
+    `corruptions/`                           what `calibrant corrupt` found
+    `export/`                                what `calibrant export` wrote
     `result.json`                            every metric; written last: its presence ends the run
     ======================================== ==================================================
 
