@@ -1,7 +1,7 @@
 """Things that are found by name: losses, metrics, datasets."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from types import UnionType
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
@@ -123,8 +123,8 @@ def refused(value: Any, annotation: Any) -> str:
     Only what such a value can be is looked at: numbers, texts, lists; and only against annotations of these.
 
     Example:
-        >>> refused("abc", float), refused(3, float), refused([1], int | None), refused("abc", list[float])
-        ('a number', '', 'a whole number or null', '')
+        >>> refused("abc", float), refused(3, float), refused([1], int | None), refused(2.0, list[float])
+        ('a number', '', 'a whole number or null', 'a list')
     """
     kinds = _kinds(annotation)
     if not kinds <= set(_WORDS) or type(value) not in _FITTING or kinds & _FITTING[type(value)]:
@@ -138,7 +138,7 @@ _FITTING: dict[type, set[Any]] = {
     int: {int, float},
     float: {float},
     str: {str},
-    list: set(),
+    list: {list},
     dict: set(),
     type(None): {type(None)},
 }
@@ -147,6 +147,7 @@ _WORDS: dict[Any, str] = {
     int: "a whole number",
     bool: "true or false",
     str: "a text",
+    list: "a list",
     type(None): "null",
 }
 
@@ -156,4 +157,6 @@ def _kinds(annotation: Any) -> set[Any]:
         return set().union(*map(_kinds, get_args(annotation)))
     if get_origin(annotation) is Literal:
         return {type(value) for value in get_args(annotation)}
+    if get_origin(annotation) in (Sequence, list, tuple):
+        return {list}
     return {type(None) if annotation is None else annotation}

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import zoom
 
-from calibrant.data import FileImageTask, ImageSet, ImageTask
+from calibrant.data import FileImageSet, FileImageTask, ImageSet, ImageTask
 from calibrant.data.corrupted import CorruptedSets, CorruptedTest
 from calibrant.data.corruptions import CORRUPTIONS, EXTRA, STANDARD, Frost, corrupt
 from calibrant.data.corruptions.blur import _disk, _taken, moved
@@ -181,7 +181,7 @@ def test_photographs_of_frost_that_do_not_do_are_refused(frost, tmp_path):
         with pytest.raises(InputError, match=r"were looked for in .* the package imagecorruptions holds some"):
             Frost(folder)
     (tmp_path / "frost1.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match=r"frost1.png cannot be read as a picture"):
+    with pytest.raises(InputError, match=r"frost1.png cannot be read as an image"):
         Frost(tmp_path)
 
 
@@ -224,6 +224,7 @@ def test_cifar_c_is_read_by_severity(tmp_path, task):
         (np.full(30, 7, np.uint8), "label 7, but the run knows 2 classes"),
         (np.full(30, -1), "label -1, but the run knows 2 classes"),
         (np.array(1), "shape (), and fog.npy 30 images"),
+        (np.tile(np.arange(6) // 3, 5), "are not those of the 6 test images of the run's data"),
         (np.zeros((30, 2), int), "shape (30, 2), and fog.npy 30 images"),
         (np.full(30, np.nan), "float64 values of shape (30,)"),
     ):
@@ -281,6 +282,17 @@ def test_imagenet_c_is_read_from_its_folders(tmp_path):
     part = CorruptedSets(tmp_path / "c", replace(task, test=test)).read("fog", 2)
     assert [part.path(at).stem for at in range(2)] == ["n02_1", "n02_0"]
     assert part.targets.tolist() == [0, 0]
+    # Where a name comes once a class, it does not tell which image is meant.
+    alike = tmp_path / "c" / "weather" / "snow" / "1"
+    for name in classes:
+        (alike / name).mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (32, 32)).save(alike / name / f"{i}.png")
+    twice = FileImageSet(
+        alike, [f"{name}/{i}.png" for name in classes for i in range(2)], IDS[:4] // 2, Views()
+    )
+    snow = CorruptedSets(tmp_path / "c", replace(task, test=twice)).read("snow", 1)
+    assert snow.targets.tolist() == [1, 1, 0, 0]
     with pytest.raises(InputError, match=r"gaussian_noise\.npy with labels\.npy, or folders"):
         CorruptedSets(tmp_path, task).names()
     (tmp_path / "c" / "weather" / "fog" / "2" / "n02").rename(tmp_path / "c" / "weather" / "fog" / "2" / "n03")

@@ -261,3 +261,14 @@ def test_tiny_imagenet_says_what_is_wrong(tmp_path):
     notes.unlink()
     with pytest.raises(InputError, match=r"where val_annotations\.txt was expected"):
         data.create("tiny_imagenet", root=tmp_path, val=3)
+
+
+@pytest.mark.parametrize("wrong", ["0", "3"])
+def test_a_class_that_cub_does_not_have_is_refused(tmp_path, wrong):
+    folder = write_cub(tmp_path)
+    labels = folder / "image_class_labels.txt"
+    labels.write_text(labels.read_text().replace("7 2", f"7 {wrong}"))
+    with pytest.raises(
+        InputError, match=rf"Image 7 has the class {wrong} in .*, but classes\.txt names 1 to 2"
+    ):
+        data.create("cub200", root=tmp_path, val=2)

@@ -113,7 +113,20 @@ def test_the_augmented_maps_have_a_list_and_a_folder_of_their_own(tmp_path):
     write_voc(tmp_path, augmented=2)
     task = data.create("voc", root=tmp_path, augmented=True, val=1, **SMALL)
     assert (len(task.train), len(task.val)) == (7, 1)
-    assert all("SegmentationClassAug" in str(pair.label) for pair in task.train.pairs + task.test.pairs)
+    assert {pair.label.parent.name for pair in task.train.pairs + task.val.pairs} == {"SegmentationClassAug"}
+    # Judged on the maps that were drawn for it, with their borders that are ignored.
+    assert {pair.label.parent.name for pair in task.test.pairs} == {"SegmentationClass"}
+
+
+def test_no_image_trains_that_validates_or_tests(tmp_path):
+    write_voc(tmp_path)
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    (lists / "some.txt").write_text("2007_000001\n2007_000002\n")
+    task = data.create("voc", root=tmp_path, val_list="some", **SMALL)
+    assert not set(task.train.names) & set(task.val.names)
+    assert (len(task.train), len(task.val)) == (4, 2)
+    with pytest.raises(InputError, match=r"2 images would both train and test, 2007_000001\.jpg for example"):
+        data.create("voc", root=tmp_path, test_list="some", **SMALL)
 
 
 def test_a_set_of_the_layout_of_voc_names_its_classes_and_lists(tmp_path):
@@ -287,7 +300,7 @@ def test_maps_that_cannot_be_used(tmp_path):
         ("colours.png", "a PNG picture of mode 'RGB': labels were expected"),
         ("labels.jpg", "a JPEG picture of mode 'L'"),
         ("wrong.png", "holds the label 7, but there are 5 classes, from 0 to 4"),
-        ("absent.png", r"absent\.png cannot be read as a picture"),
+        ("absent.png", r"There is no image .*absent\.png"),
     ):
         images = LabelSet([Pair("x", tmp_path / "image.png", tmp_path / name)], 5, LabelTransforms())
         with pytest.raises(InputError, match=said):

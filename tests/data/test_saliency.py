@@ -192,7 +192,19 @@ def test_test_sets_are_found_as_their_authors_pack_them(tmp_path, name, folder, 
     assert beside.test.names == ["a0", "a1"]
     assert beside.ood[name].names == task.test.names
     assert data.create("duts", root=tmp_path, size=32, val=1, others=[]).ood == {}
+    with pytest.raises(InputError, match="takes a list or null as others, not 'ECSSD'"):
+        data.create("duts", root=tmp_path, others="ECSSD")
     assert task.ood.keys() == {"DUTS-TE"}  # what is there, and is not the test set, is judged too
+
+
+def test_duts_finds_textures_in_either_place_and_misses_half_of_its_lists(tmp_path):
+    write(tmp_path / "DUTS-TR", 6)
+    write(tmp_path / "DUTS-TE", 3)
+    write(tmp_path / "Test" / "DTD_Texture_500", 2, layout=("Image",))
+    assert data.create("duts", root=tmp_path, size=32, val=2).ood["DTD_Texture_500"].names == ["a0", "a1"]
+    (tmp_path / "DUTS-TR-Train.txt").write_text("a0\n")
+    with pytest.raises(InputError, match=r"lacks DUTS-TR-Validation\.txt, the other list"):
+        data.create("duts", root=tmp_path, size=32)
 
 
 def test_a_missing_test_set_is_named_with_its_layout(tmp_path):
@@ -285,14 +297,63 @@ def test_what_is_missing_is_named(root):
 
 def test_pictures_that_cannot_be_used(root):
     (root / "Train" / "Image" / "a0.jpg").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"a0\.jpg cannot be read as a picture"):
+    with pytest.raises(InputError, match=r"a0\.jpg cannot be read as an image"):
         read_folder(root / "Train", 32)[0]
-    images = MapSet([Pair("x", root / "Train" / "Image" / "a1.jpg", root / "Train" / "GT" / "a2.png")], 32)
-    with pytest.raises(InputError, match=r"has 49x42 pixels, but its map .* 48x44"):
-        images[0]
+    faint = root / "Train" / "GT" / "a1.png"
+    Image.fromarray(np.eye(42, 49, dtype=np.uint8)).save(faint)
+    with pytest.raises(InputError, match=r"a1\.png holds the levels 0 and 1 alone, .*: multiply"):
+        read_folder(root / "Train", 32)[1]
+
+
+def test_a_map_of_another_size_than_its_image_trains_and_judges(root):
+    files = root / "Train" / "Image" / "a1.jpg", root / "Train" / "GT" / "a2.png"
+    images = MapSet([Pair("x", *files)], 32)
+    assert images.label(0).shape == (44, 48)
+    drawn = images[Augmented(0, 0, torch.tensor([0]))]
+    assert drawn["image"].shape[2:] == drawn["target"].shape[2:] == (32, 32)
+    assert drawn["target"].sum() > 0
+
+
+def test_of_two_maps_of_an_image_that_of_its_size_is_taken(root):
+    maps = root / "Train" / "GT"
+    right = Image.open(maps / "a1.png")
+    right.convert("L").save(maps / "a1.jpg")
+    right.resize((20, 20)).save(maps / "a1.png")
+    assert read_folder(root / "Train", 32).pairs[1].label.name == "a1.jpg"
+    right.convert("L").save(maps / "a1.bmp")
+    with pytest.raises(InputError, match=r"GT holds a1\.bmp and a1\.jpg and a1\.png, maps of one image"):
+        read_folder(root / "Train", 32)
+
+
+def test_a_map_beside_its_image_is_not_taken_for_it(root):
+    folder = root / "Train" / "Image"
+    Image.new("L", (50, 40)).save(folder / "a0.png")
+    with pytest.raises(InputError, match=r"Image holds a0\.jpg and a0\.png, of one name"):
+        read_folder(root / "Train", 32)
+
+
+def test_what_a_file_manager_leaves_behind_is_no_image(root):
+    (root / "Train" / "Image" / "._a0.jpg").write_bytes(b"litter")
+    assert read_folder(root / "Train", 32).names[0] == "a0"
+
+
+def test_no_image_trains_and_tests(root):
+    with pytest.raises(InputError, match=r"12 images would both train and test, a0\.jpg for example"):
+        data.create("saliency", root=root, test_folder="Train", size=32)
 
 
 def test_a_sampler_of_classes_is_refused(root):
     images = DenseData(data.create("saliency", root=root, size=32), Loading(order=lambda targets: None))
     with pytest.raises(InputError, match="one with a map has none"):
         images.train_order()
+
+
+def test_a_worker_that_meets_a_damaged_image_says_so_in_one_sentence(root):
+    task = data.create("saliency", root=root, size=32)
+    (root / "Train" / "Image" / "a0.jpg").write_bytes(b"nothing")
+    task.train.keep = 0  # nothing is read before the workers start
+    task.val.keep = 0
+    images = DenseData(task, Loading(batch_size=12), workers=1)
+    with pytest.raises(InputError) as said:
+        epoch_of(images, 0)
+    assert str(said.value).startswith(f"{root / 'Train' / 'Image' / 'a0.jpg'} cannot be read as an image")

@@ -168,3 +168,11 @@ def test_quickdraw_says_what_is_wrong(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match=r"cannot be read as an \.npz file"):
         data.create("quickdraw", root=tmp_path)
+
+
+def test_labels_that_no_class_has_are_refused(tmp_path):
+    write_quickdraw(tmp_path, y_test=np.repeat(np.arange(3), 5) + 1)
+    with pytest.raises(
+        InputError, match=r"y_test of quickdraw345\.npz holds labels from 1 to 3, but it names 3"
+    ):
+        data.create("quickdraw", root=tmp_path)

@@ -261,7 +261,7 @@ def test_without_validation_there_is_one_split_to_predict(root):
 
 def test_a_table_may_say_how_its_classes_are_grouped(tmp_path):
     write_table(tmp_path / "t.csv", "csv")
-    options = {"val": 0, "test_share": 0.0, "vectors": None}
+    options = {"val": 0, "test_share": 0.25, "vectors": None}
     assert text_table(tmp_path, "t.csv", **options).groups is None
     assert text_table(tmp_path, "t.csv", groups="counts", **options).groups == "counts"
 
@@ -276,3 +276,62 @@ def test_tables_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "holes.csv").write_text("text,label\none,a\ntwo,\n")
     with pytest.raises(InputError, match=r"Row 2 of .*holes\.csv has no label"):
         read_table(tmp_path / "holes.csv", "text", "label")
+
+
+def test_options_of_texts_that_cannot_be_are_refused(root):
+    for options, message in (
+        ({"counted": "Train"}, "counted must be 'train' or 'all', not 'Train'"),
+        ({"length": 0}, "length must be at least 1 word a text, not 0"),
+        ({"train": 99}, "data.train asks for 99 texts of 21"),
+        ({"train": -3}, "data.train asks for -3 texts of 21"),
+        ({"split_seed": -1}, r"A seed of data must lie between 0 and 2\*\*32 - 1, not -1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            create("newsgroups", root=root, val=3, **options)
+    with pytest.raises(InputError, match="20 Newsgroups was looked for in"):
+        create("newsgroups", root=root / "tpyo")
+    assert not (root / "tpyo").exists()
+
+
+def test_what_file_managers_leave_behind_is_no_text_and_no_class(root):
+    (root / "20_newsgroups" / "sci.space" / ".DS_Store").write_bytes(b"\x00\x01")
+    checkpoints = root / "20_newsgroups" / ".ipynb_checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "1").write_text("x")
+    task = newsgroups(root, val=3)
+    assert task.class_names == list(GROUPS)
+    assert len(task.train) + len(task.val) + len(task.test) == 30
+
+
+def test_tables_as_spreadsheets_write_them(tmp_path):
+    (tmp_path / "t.CSV").write_text("text,label\none,10\ntwo,9\nthree,10\nfour,9\n", encoding="utf-8-sig")
+    assert read_table(tmp_path / "t.CSV", "text", "label").labels == ["10", "9", "10", "9"]
+    task = text_table(tmp_path, "t.CSV", val=0, test_share=0.25, vectors=None)
+    assert task.class_names == ["9", "10"]  # labels that are numbers are in their order
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "message"),
+    [
+        ('text,label\n"one,a\ntwo,b\n', "text", r"Line 3 of .*t\.csv is no CSV|cannot be read as CSV"),
+        ("text,label\none,a\n", -1, r"There is no column -1 of .*t\.csv; count the columns from 0"),
+        ("text,label\n", "text", r"t\.csv holds no text"),
+    ],
+)
+def test_tables_that_would_lose_rows_are_refused(tmp_path, content, text, message):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_table(tmp_path / "t.csv", text, "label")
+
+
+def test_a_class_that_only_the_test_has_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\none,a\ntwo,b\n")
+    (tmp_path / "b.csv").write_text("text,label\none,new\n")
+    with pytest.raises(InputError, match="The class 'new' has no training text: only the test file has it"):
+        text_table(tmp_path, "a.csv", "b.csv", val=0, vectors=None)
+
+
+def test_vectors_of_other_makers(tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(b"3 2\nthe 1 2\ncaf\xe9 3 4\n. . 5 6\nof 7 8\n")
+    assert read_vectors(path, ["", "the", "of"]).tolist() == [[0, 0], [1, 2], [7, 8]]

@@ -190,6 +190,11 @@ class CorruptedSets:
                 f"{self.folder / LABELS} holds the label {outside[0]}, but the run knows {classes} classes: "
                 "choose the set that goes with its data."
             )
+        if isinstance(self.task, ImageTask) and not torch.equal(targets, self.task.test.targets):
+            raise InputError(
+                f"The labels in {self.folder / LABELS} are not those of the {len(self.task.test):,} test "
+                "images of the run's data: choose the set that goes with them."
+            )
         return Arrays(pixels[count * (severity - 1) : count * severity], targets)
 
     def _folders(self, place: Path) -> FileImageSet:
@@ -230,7 +235,9 @@ def _as_test(images: FileImageSet, task: ImageTask | FileImageTask) -> FileImage
     """
     found = {images.path(at).stem: at for at in range(len(images))}
     wanted = _test_names(task)
-    if not wanted or not all(stem in found for stem in wanted):
+    # Names that come once a class tell nothing.
+    alone = len(found) == len(images) and len({*wanted}) == len(wanted)
+    if not wanted or not alone or not all(stem in found for stem in wanted):
         return images
     return images.subset(torch.tensor([found[stem] for stem in wanted]))
 

@@ -8,6 +8,7 @@ import torch
 from calibrant.data.folders import find_folder, with_look
 from calibrant.data.image_files import FileImageSet, FileImageTask, held_out, thinned
 from calibrant.data.image_views import Look, Views
+from calibrant.data.lists import lines_of
 from calibrant.data.registry import register
 from calibrant.errors import InputError
 
@@ -53,6 +54,13 @@ def cub200(
         raise InputError(
             f"{folder / 'images.txt'} names image {incomplete[0]}, which {' or '.join(TABLES)} lacks."
         )
+    classes = [name.split(".", 1)[-1].replace("_", " ") for name in _table(folder / "classes.txt").values()]
+    outside = [key for key in names if not 1 <= labels[key] <= len(classes)]
+    if outside:
+        raise InputError(
+            f"Image {outside[0]} has the class {labels[outside[0]]} in {folder / TABLES[0]}, but classes.txt "
+            f"names 1 to {len(classes)}."
+        )
     targets = torch.tensor([labels[key] - 1 for key in names])
     trains = torch.tensor([bool(training[key]) for key in names])
     everything = FileImageSet(folder / "images", list(names.values()), targets, with_look(_VIEWS, look))
@@ -63,7 +71,6 @@ def cub200(
     else:
         fitting, validation = held_out(fitting, VAL if val is None else val, split_seed)
         note = f"{len(validation):,} of the official training images validate"
-    classes = [name.split(".", 1)[-1].replace("_", " ") for name in _table(folder / "classes.txt").values()]
     return FileImageTask(thinned(fitting, train, split_seed), validation, test, classes, note=note)
 
 
@@ -74,7 +81,7 @@ def _table(path: Path) -> dict[str, str]:
     """Return what stands behind each number in a file of lines "number value"."""
     if not path.is_file():
         raise InputError(f"{path.parent.resolve()} lacks {path.name}, one of the files of CUB-200-2011.")
-    rows = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
+    rows = [line.split(maxsplit=1) for line in lines_of(path) if line.strip()]
     for row in rows:
         if len(row) != 2 or (path.name in TABLES and not row[1].strip().isdecimal()):
             raise InputError(f"{path} has a line {' '.join(row)!r}, but a number and a value were expected.")

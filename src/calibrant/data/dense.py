@@ -15,6 +15,7 @@ from calibrant.data.loading import Loading, TaskData
 from calibrant.data.map_set import MapSet
 from calibrant.data.order import BatchOrder, Share
 from calibrant.data.pair_set import Augmented, MapBatch, PairSet
+from calibrant.data.told import ToldLoader
 from calibrant.errors import InputError
 
 
@@ -171,10 +172,9 @@ class DenseData(TaskData[PairSet]):
     def _loader(self, images: PairSet, order: Sampler[Any]) -> DataLoader[MapBatch]:
         if self.workers:
             images.preload()
-        return DataLoader(
+        return ToldLoader(
             images,
             sampler=order,
-            batch_size=None,
             num_workers=self.workers,
             generator=Generator(),
             pin_memory=torch.cuda.is_available(),

@@ -10,10 +10,10 @@ import torch
 
 from calibrant.data.image_files import FileImageSet, FileImageTask, held_out, thinned
 from calibrant.data.image_views import Look, Views
+from calibrant.data.pictures import IMAGES, is_litter, is_picture
 from calibrant.data.registry import register
 from calibrant.errors import InputError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 #: What part of the training images validates where nothing says which.
 HELD_OUT = 0.1
 
@@ -51,7 +51,11 @@ def image_folder(
     """
     views = Views(**look)
     classes = class_folders(root / train_folder)
-    training = read_split(root / train_folder, classes, views)
+    training = read_split(root / train_folder, classes, views, each=True)
+    if test_folder != "test" and not (root / test_folder).is_dir():
+        raise InputError(
+            f"There is no folder {(root / test_folder).resolve()}, which data.args.test_folder names."
+        )
     folders = [name for name in (val_folder, test_folder) if (root / name).is_dir()]
     if not folders:
         raise InputError(
@@ -60,7 +64,8 @@ def image_folder(
         )
     test = read_split(root / folders[-1], classes, views)
     if len(folders) == 2:
-        validation = thinned(read_split(root / val_folder, classes, views), val, split_seed)
+        validation = read_split(root / val_folder, classes, views)
+        validation = validation.subset(torch.arange(0)) if val == 0 else thinned(validation, val, split_seed)
         note = "training, validation and test images come from folders of their own"
     else:
         training, validation = held_out(training, _tenth(training) if val is None else val, split_seed)
@@ -85,21 +90,27 @@ def class_folders(folder: Path) -> list[str]:
             f"Training images were looked for in {folder.resolve()}, where a folder of images for each class "
             "was expected; set data.root to the folder around it."
         )
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != ".")
+    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_litter(entry.name))
     if not classes:
         raise InputError(f"{folder.resolve()} holds no folder: expected one of images for each class.")
     return classes
 
 
-def read_split(folder: Path, classes: Sequence[str], views: Views) -> FileImageSet:
+def read_split(folder: Path, classes: Sequence[str], views: Views, *, each: bool = False) -> FileImageSet:
     """Return the images of a folder with a folder for each class, in the order of classes and file names.
 
+    Args:
+        folder: around the folders of the classes.
+        classes: their names, in the order of the labels.
+        views: how a photograph becomes an input.
+        each: whether each class must have an image.
+
     Raises:
-        InputError: a class that is none of `classes`, or no image at all.
+        InputError: a class that is none of `classes`, no image at all, or none of a class that must have one.
     """
     known = set(classes)
     unknown = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name not in known)
-    if unknown := [name for name in unknown if name[0] != "."]:
+    if unknown := [name for name in unknown if not is_litter(name)]:
         raise InputError(
             f"{folder} holds a folder {unknown[0]}, which is no class: the training images have no folder of "
             "that name."
@@ -112,16 +123,22 @@ def read_split(folder: Path, classes: Sequence[str], views: Views) -> FileImageS
         labels += [label] * len(found)
     if not names:
         raise InputError(f"{folder} holds no image: expected files ending in {', '.join(IMAGES)}.")
+    if each and (empty := sorted({*range(len(classes))} - {*labels})):
+        raise InputError(
+            f"{folder / classes[empty[0]]} holds no image: expected files ending in {', '.join(IMAGES)}; "
+            "delete the folder if it is no class."
+        )
     return FileImageSet(folder, names, torch.tensor(labels), views)
 
 
 def images_below(folder: Path, name: str) -> list[str]:
     """Return the image files in a sub-folder and those below it, relative to the folder, in a fixed order."""
     found = []
-    for path, _, files in sorted(os.walk(folder / name, followlinks=True)):
+    for path, below, files in os.walk(folder / name, followlinks=True):
+        below[:] = [one for one in below if not is_litter(one)]
         at = os.path.relpath(path, folder)
-        found += [f"{at}/{file}" for file in sorted(files) if file.lower().endswith(IMAGES)]
-    return found
+        found.append((path, [f"{at}/{file}" for file in sorted(files) if is_picture(file)]))
+    return [file for _, files in sorted(found) for file in files]
 
 
 def find_folder(root: Path, names: Sequence[str], expected: str) -> Path:

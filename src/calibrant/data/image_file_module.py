@@ -14,7 +14,7 @@ from calibrant.data.image_set import ImageBatch
 from calibrant.data.labelled import LabelledData
 from calibrant.data.loading import Loading
 from calibrant.data.order import BatchOrder, epoch_seed
-from calibrant.errors import InputError
+from calibrant.data.told import ToldLoader
 
 
 class SeededOrder(BatchOrder):
@@ -57,29 +57,6 @@ class SeededOrder(BatchOrder):
                 seeds.append(epoch_seed(epoch_seed(base, position, "augmentation"), before[position], "step"))
                 before[position] += 1
             yield torch.stack([batch, torch.tensor(seeds)], 1)
-
-
-class _Told(FileImageSet):
-    """Files of which a worker process reports the unreadable one as a value, not as a traceback."""
-
-    def __init__(self, images: FileImageSet) -> None:
-        self.__dict__.update(images.__dict__)
-
-    def __getitem__(self, index: list[int] | Tensor) -> Any:
-        try:
-            return super().__getitem__(index)
-        except InputError as error:
-            return str(error)
-
-
-class _Loader(DataLoader[Any]):
-    """A loader that raises what its workers report."""
-
-    def __iter__(self) -> Any:
-        for batch in super().__iter__():
-            if isinstance(batch, str):
-                raise InputError(batch)
-            yield batch
 
 
 class FileImageData(LabelledData[FileImageSet]):
@@ -125,10 +102,9 @@ class FileImageData(LabelledData[FileImageSet]):
         return {**batch, "image": normalise(batch["image"], mean, std)}
 
     def _loader(self, samples: FileImageSet, order: BatchOrder) -> DataLoader[Any]:
-        return _Loader(
-            _Told(samples),
+        return ToldLoader(
+            samples,
             sampler=self.shared(order),
-            batch_size=None,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             generator=Generator(),

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from calibrant.data.image_set import ImageBatch
 from calibrant.data.image_views import Views, drawing
+from calibrant.data.pictures import read_picture
 from calibrant.data.splits import kept_share, stratified_split
-from calibrant.errors import InputError
 from calibrant.metrics.definitions import Groups
 
 
@@ -123,17 +123,6 @@ class FileImageTask:
     def class_counts(self) -> Tensor:
         """(C,) number of training images of each class."""
         return self.train.targets.bincount(minlength=len(self.class_names))
-
-
-def read_picture(path: Path) -> Image.Image:
-    """Return an image file in RGB; raises `InputError` naming a file that is missing or damaged."""
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except FileNotFoundError:
-        raise InputError(f"There is no image {path}, which the data set lists; fetch it again.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as an image ({error}); fetch it again.") from None
 
 
 def held_out(images: FileImageSet, val: int, seed: int) -> tuple[FileImageSet, FileImageSet]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from calibrant.data.folders import class_folders, find_folder, images_below, read_split, with_look
 from calibrant.data.image_files import FileImageSet, FileImageTask, thinned
 from calibrant.data.image_views import Look, Views
+from calibrant.data.lists import lines_of
 from calibrant.data.registry import register
 from calibrant.data.splits import per_class_tail_split
 from calibrant.data.wordnet import readable_names
@@ -69,7 +70,7 @@ def imagenet(
     chosen, rest = _divide(official, root, val, val_indices, split_seed, len(classes))
     names = readable_names(classes, root / "LOC_synset_mapping.txt", folder / "words.txt")
     return FileImageTask(
-        thinned(read_split(folder / "train", classes, views), train, split_seed),
+        thinned(read_split(folder / "train", classes, views, each=True), train, split_seed),
         official.subset(chosen),
         official.subset(rest),
         names,
@@ -117,7 +118,7 @@ def _read_labels(path: Path, classes: list[str]) -> dict[str, int]:
     numbers = {name: label for label, name in enumerate(classes)}
     labels: dict[str, int] = {}
     table = path.suffix == ".csv"
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         # Behind the class of a row of the table stands a box: "ILSVRC2012_val_00048981,n03995372 85 1 499 272".
         row = line.replace(",", " ").split()[:2] if table else line.split()
         if not row or (table and number == 1):

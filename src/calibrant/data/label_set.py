@@ -9,7 +9,8 @@ from PIL.Image import Image
 from torch import Generator, Tensor
 
 from calibrant.data.label_transforms import IGNORED, LabelTransforms
-from calibrant.data.pair_set import GIB, Pair, PairSet, opened
+from calibrant.data.pair_set import GIB, Pair, PairSet
+from calibrant.data.pictures import opened
 from calibrant.errors import InputError
 
 
@@ -72,9 +73,6 @@ class LabelSet(PairSet):
     def pixel_counts(self) -> Tensor:
         """Return (C,) the pixels of each class, in the sizes of the files; the images are not read."""
         counts = np.zeros(self.num_classes, np.int64)
-        for position, pair in enumerate(self.pairs):
-            kept = self._kept.get(position)
-            assert pair.label is not None
-            label = self.decode_map(pair.label) if kept is None else kept[1]
-            counts += np.bincount(label.ravel(), minlength=256)[: self.num_classes]
+        for position in range(len(self)):
+            counts += np.bincount(self.label(position).flatten(), minlength=256)[: self.num_classes]
         return torch.from_numpy(counts)

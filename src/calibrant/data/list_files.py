@@ -10,6 +10,7 @@ import torch
 from calibrant.data.folders import find_folder, with_look
 from calibrant.data.image_files import FileImageSet, FileImageTask, held_out, thinned
 from calibrant.data.image_views import Look, Views
+from calibrant.data.lists import lines_of
 from calibrant.data.longtail import class_map_by_count
 from calibrant.data.registry import register
 from calibrant.errors import InputError
@@ -163,7 +164,7 @@ def read_list(path: Path, images: Path, views: Views) -> FileImageSet:
             f"{path.parent.resolve()} lacks {path.name}, a list with a path and a label in each line."
         )
     names, labels = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         if line.strip():
             name, _, label = line.strip().rpartition(" ")
             if not name or not label.isdecimal():

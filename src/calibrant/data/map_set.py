@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from calibrant.data.map_transforms import Draws, augment, to_input
-from calibrant.data.pair_set import GIB, Pair, PairSet, decoded, pairs_of
+from calibrant.data.pair_set import GIB, Pair, PairSet, pairs_of
+from calibrant.data.pictures import read_picture
 from calibrant.errors import InputError
 
 #: Names of the folders of images and of maps that are looked for, NAME being that of the folder around them.
@@ -26,8 +27,12 @@ class MapSet(PairSet):
         binarise: make the resized labels 0 or 1 again.
 
     Raises:
-        InputError: when a sample is read whose files cannot be, or differ in size.
+        InputError: when a sample is read whose files cannot be, or a map that no object could be in.
     """
+
+    # Some maps of DUTS and of its companions are smaller or larger than their images; what a network says of an
+    # image is resized to its map anyway.
+    any_size = True
 
     def __init__(
         self, pairs: Iterable[Pair], size: int, *, keep: float = 2 * GIB, binarise: bool = False
@@ -37,13 +42,20 @@ class MapSet(PairSet):
 
     def decode_map(self, path: Path) -> np.ndarray:
         """Return the (H, W) grey levels of a file."""
-        return decoded(path, "L")
+        levels = np.asarray(read_picture(path, "L"))
+        if levels.max() == 1:
+            raise InputError(
+                f"{path} holds the levels 0 and 1 alone, where the pixels of an object have 128 to 255: "
+                "multiply the maps by 255."
+            )
+        return levels
 
     def to_network(
         self, image: Image.Image, label: Image.Image, generator: Generator | None
     ) -> tuple[Tensor, Tensor]:
         """Return (3, S, S), normalised, and its map (1, S, S) in [0, 1]."""
         if generator is not None:
+            label = label.resize(image.size, Image.Resampling.NEAREST)
             image, label = augment(image, label, Draws.draw(*image.size, generator))
         return to_input(image, label, self.size, binarise=self.binarise)
 
@@ -51,9 +63,9 @@ class MapSet(PairSet):
         """Return (2,) the pixels of background and of object, in the sizes of the files."""
         counts = torch.zeros(2, dtype=torch.int64)
         for position in range(len(self)):
-            label = self._read(position)[1]
+            label = self.label(position)
             thing = int((label >= 128).sum())
-            counts += torch.tensor([label.size - thing, thing])
+            counts += torch.tensor([label.numel() - thing, thing])
         return counts
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibrant.data.map_set import LAYOUTS, MapSet, read_pairs
+from calibrant.data.pair_set import GIB
 from calibrant.errors import InputError
 
 #: As the collections of several sets name the folders of images and of maps.
@@ -49,13 +50,14 @@ NAMED: dict[str, NamedSet] = {
 _ALIASES = {"COD10K": ("COD10K-v3",)}
 
 
-def read_named(root: Path, name: str, size: int, *, binarise: bool = False) -> MapSet:
+def read_named(root: Path, name: str, size: int, *, keep: float = 2 * GIB, binarise: bool = False) -> MapSet:
     """Read a set by its name, or that of its folder, from `root`, `root`/Test or `root`/TestDataset.
 
     Args:
         root: folder around it.
         name: one of `NAMED`; or the name of any other folder with images and maps.
         size: side of the network's input, in pixels.
+        keep: as in `MapSet`.
         binarise: as in `MapSet`.
 
     Raises:
@@ -71,7 +73,7 @@ def read_named(root: Path, name: str, size: int, *, binarise: bool = False) -> M
             f"{name}{f' ({known.title})' if known else ''} was looked for in {looked}, where two folders were "
             f"expected: {expected}; set data.root to the folder around it."
         )
-    images = read_pairs(*found, size, binarise=binarise)
+    images = read_pairs(*found, size, keep=keep, binarise=binarise)
     if known and known.only and any(one.startswith(known.only) for one in images.names):
         images = images.subset(i for i, one in enumerate(images.names) if one.startswith(known.only))
     return images

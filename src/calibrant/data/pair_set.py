@@ -1,8 +1,7 @@
 """Images with maps as files, read one by one and kept in memory as far as they fit; what a map says is open."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Container, Iterable
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,16 @@ from typing import NamedTuple, Self, TypedDict, TypeVar, overload
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from calibrant.data.image_set import shuffled
+from calibrant.data.lists import lines_of
 from calibrant.data.order import epoch_seed
+from calibrant.data.pictures import IMAGES, is_picture, opened, read_picture
 from calibrant.errors import InputError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
 GIB = 2**30
 #: What part of the training images is held out where nothing says which.
 HELD_OUT = 0.1
@@ -64,9 +64,14 @@ class PairSet(Dataset[MapBatch], ABC):
         pairs: the files.
         keep: bytes of decoded pictures that are kept in memory; the others are read again each time.
 
+    Attributes:
+        any_size: whether a map may have another size than its image.
+
     Raises:
-        InputError: when a sample is read whose files cannot be, or differ in size.
+        InputError: when a sample is read whose files cannot be, or differ in size and may not.
     """
+
+    any_size = False
 
     def __init__(self, pairs: Iterable[Pair], *, keep: float = 2 * GIB) -> None:
         self.pairs, self.keep = list(pairs), keep
@@ -113,8 +118,11 @@ class PairSet(Dataset[MapBatch], ABC):
         }
 
     def label(self, position: int) -> Tensor:
-        """Return the map of a sample in its own size, (H, W) uint8."""
-        return torch.from_numpy(self._read(position)[1].copy())
+        """Return the map of a sample in its own size, (H, W) uint8; its image is not read for it."""
+        file = self.pairs[position].label
+        if position in self._kept or file is None:
+            return torch.from_numpy(self._read(position)[1].copy())
+        return torch.from_numpy(self.decode_map(file).copy())
 
     def thumbnail(self, position: int, side: int) -> tuple[Image.Image, Image.Image]:
         """Return image and map of a sample, shrunk so that the longer side is at most `side` pixels."""
@@ -151,9 +159,9 @@ class PairSet(Dataset[MapBatch], ABC):
         if position in self._kept:
             return self._kept[position]
         pair = self.pairs[position]
-        image = decoded(pair.image, "RGB")
+        image = np.asarray(read_picture(pair.image))
         label = np.zeros(image.shape[:2], np.uint8) if pair.label is None else self.decode_map(pair.label)
-        if label.shape != image.shape[:2]:
+        if label.shape != image.shape[:2] and not self.any_size:
             raise InputError(
                 f"{pair.image} has {image.shape[1]}x{image.shape[0]} pixels, but its map {pair.label} "
                 f"{label.shape[1]}x{label.shape[0]}; leave it out with a list of names."
@@ -162,22 +170,6 @@ class PairSet(Dataset[MapBatch], ABC):
             self._kept[position] = image, label
             self._bytes += image.nbytes + label.nbytes
         return image, label
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture; raises `InputError` when it cannot be read."""
-    try:
-        with Image.open(path) as picture:
-            yield picture
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a picture ({error}); fetch it again.") from None
-
-
-def decoded(path: Path, mode: str) -> np.ndarray:
-    """Return a picture in a mode of Pillow."""
-    with opened(path) as picture:
-        return np.asarray(picture.convert(mode))
 
 
 def pairs_of(images: Path, labels: Path | None, names: Path | None = None) -> list[Pair]:
@@ -196,7 +188,7 @@ def pairs_of(images: Path, labels: Path | None, names: Path | None = None) -> li
         raise InputError(f"{images} holds no image: expected files ending in {', '.join(IMAGES)}.")
     wanted = sorted(found) if names is None else _wanted(names, found, images)
     if labels is None:
-        return [Pair(name, found[name], None) for name in wanted]
+        return [Pair(name, _image(found[name]), None) for name in wanted]
     maps = _pictures(labels)
     missing = [name for name in wanted if name not in maps]
     if missing:
@@ -204,7 +196,32 @@ def pairs_of(images: Path, labels: Path | None, names: Path | None = None) -> li
             f"{len(missing)} of the {len(wanted)} images in {images} have no map in {labels}: expected "
             f"{missing[0]}.png, for example."
         )
-    return [Pair(name, found[name], maps[name]) for name in wanted]
+    return [Pair(name, _image(found[name]), _map(maps[name], found[name])) for name in wanted]
+
+
+def _image(files: list[Path]) -> Path:
+    if len(files) > 1:
+        raise InputError(
+            f"{files[0].parent} holds {' and '.join(file.name for file in files)}, of one name: leave the "
+            "image alone, and put the map into a folder of its own."
+        )
+    return files[0]
+
+
+def _map(files: list[Path], images: list[Path]) -> Path:
+    """Return the map of an image; of several, as of three in old copies of DUTS, the one of its size."""
+    if len(files) == 1:
+        return files[0]
+    sizes = []
+    for file in (_image(images), *files):
+        with opened(file) as picture:
+            sizes.append(picture.size)
+    fitting = [file for file, size in zip(files, sizes[1:], strict=True) if size == sizes[0]]
+    if len(fitting) != 1:
+        raise InputError(
+            f"{files[0].parent} holds {' and '.join(file.name for file in files)}, maps of one image: keep one."
+        )
+    return fitting[0]
 
 
 def some(samples: P, count: int | None, seed: int, which: str) -> P:
@@ -225,14 +242,34 @@ def held_out(samples: P, count: int | None, seed: int, share: float = HELD_OUT) 
     return samples.subset(sorted(order[count:])), samples.subset(sorted(order[:count]))
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES}
+def refuse_shared(training: P, testing: P) -> None:
+    """Raise `InputError` where an image would both train and test."""
+    shared = {pair.image for pair in training.pairs} & {pair.image for pair in testing.pairs}
+    if shared:
+        raise InputError(
+            f"{len(shared)} images would both train and test, {min(shared).name} for example: give two "
+            "folders, or two lists, that share none."
+        )
 
 
-def _wanted(names: Path, found: dict[str, Path], images: Path) -> list[str]:
+def without(samples: P, others: P) -> P:
+    """Return the samples whose image none of the others has."""
+    taken = {pair.image for pair in others.pairs}
+    return samples.subset(i for i, pair in enumerate(samples.pairs) if pair.image not in taken)
+
+
+def _pictures(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if is_picture(path.name):
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _wanted(names: Path, found: Container[str], images: Path) -> list[str]:
     if not names.is_file():
         raise InputError(f"There is no list of names {names.resolve()}: expected one name a line.")
-    wanted = sorted({line.strip() for line in names.read_text().splitlines() if line.strip()})
+    wanted = sorted({line.strip() for line in lines_of(names) if line.strip()})
     missing = [name for name in wanted if name not in found]
     if missing or not wanted:
         example = f", {missing[0]} for example" if missing else ""

@@ -1,6 +1,7 @@
 """Quick, Draw!: drawings of 345 things, as many of each, and with a long tail."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Unpack
 
@@ -84,7 +85,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             content = {name: arrays[name] for name in ARRAYS if name in arrays}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read as an .npz file ({error}): make it again.") from None
     missing = [name for name in ARRAYS if name not in content]
     if missing:
@@ -98,5 +99,11 @@ def _part(content: dict[str, np.ndarray], part: str) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"x_{part} of {FILE} must be (N, H, W) uint8 and y_{part} (N,), not {images.shape} {images.dtype} "
             f"and {targets.shape}."
+        )
+    known = len(content["classes"])
+    if targets.size and not 0 <= targets.min() <= targets.max() < known:
+        raise InputError(
+            f"y_{part} of {FILE} holds labels from {targets.min()} to {targets.max()}, but it names "
+            f"{known} classes."
         )
     return torch.from_numpy(images).unsqueeze(1), torch.from_numpy(targets.astype(np.int64))

@@ -15,6 +15,7 @@ register = DATASETS.register
 
 def create(
     name: str,
+    /,
     *,
     root: str | Path = "data",
     download: bool = False,

@@ -7,8 +7,9 @@ from pathlib import Path
 from calibrant.data.dense import DenseTask
 from calibrant.data.map_set import MapSet, read_folder
 from calibrant.data.named_maps import named_below, read_named
-from calibrant.data.pair_set import held_out, some
+from calibrant.data.pair_set import held_out, refuse_shared, some, without
 from calibrant.data.registry import register
+from calibrant.errors import InputError
 
 
 @register("saliency")
@@ -73,16 +74,17 @@ def saliency(
     return _divided(task, train, val, split_seed)
 
 
+_LISTS = ("DUTS-TR-Train.txt", "DUTS-TR-Validation.txt")
 _LISTED = "the training images of {} are the validation images"
 
 
 def _divided(task: DenseTask, train: int | None, val: int | None, seed: int) -> DenseTask:
     """Hold out what validates where nothing says which, train on no image that does, and keep so many."""
     training, note = task.train, task.note
+    refuse_shared(training, task.test)
     if len(task.val):
         validation = some(task.val, val, seed, "val")
-        taken = {pair.image for pair in validation.pairs}
-        training = training.subset(i for i, pair in enumerate(training.pairs) if pair.image not in taken)
+        training = without(training, validation)
     else:
         training, validation = held_out(training, val, seed)
         note = f"{len(validation):,} of the training images are held out for validation"
@@ -124,9 +126,11 @@ def duts(
     of Liu et al., ICCV 2023.
     """
     nested = (root / "Train" / "DUTS-TR").is_dir()
-    lists = [name for name in ("DUTS-TR-Train.txt", "DUTS-TR-Validation.txt") if (root / name).is_file()]
-    train_list, val_list = lists if len(lists) == 2 else (None, None)
-    textures = f"{'Test/' if nested else ''}DTD_Texture_500"
+    absent = [name for name in _LISTS if not (root / name).is_file()]
+    if len(absent) == 1:
+        raise InputError(f"{root.resolve()} lacks {absent[0]}, the other list: add it, or take both away.")
+    train_list, val_list = (None, None) if absent else _LISTS
+    textures = next((at for at in ("Test/DTD_Texture_500", "DTD_Texture_500") if (root / at).is_dir()), None)
     photographs = root / ("Train/DUTS-TR" if nested else "DUTS-TR")
 
     def read(names: str | None = None) -> MapSet:
@@ -134,8 +138,9 @@ def duts(
 
     if others is None:
         others = [name for name in named_below(root) if name != test_set]
-    ood = {name: read_named(root, name, size, binarise=binarise) for name in others}
-    if (root / textures).is_dir():
+    # They are judged once, at the end: not worth keeping.
+    ood = {name: read_named(root, name, size, keep=0, binarise=binarise) for name in others}
+    if textures is not None:
         ood["DTD_Texture_500"] = read_folder(root / textures, size, black=True, binarise=binarise)
     task = DenseTask(
         train=read(train_list),

@@ -7,7 +7,9 @@ from typing import TypedDict, Unpack
 from calibrant.data.dense import SegmentationTask
 from calibrant.data.label_set import LabelSet
 from calibrant.data.label_transforms import LabelTransforms
-from calibrant.data.pair_set import Pair, held_out, pairs_of, some
+from calibrant.data.lists import lines_of
+from calibrant.data.pair_set import Pair, held_out, pairs_of, refuse_shared, some, without
+from calibrant.data.pictures import is_litter
 from calibrant.data.registry import register
 from calibrant.errors import InputError
 
@@ -86,7 +88,8 @@ def voc(
 
     Args:
         root: folder around all of these.
-        augmented: train on the list trainaug with the maps of SegmentationClassAug.
+        augmented: train on the list trainaug with the maps of SegmentationClassAug; those of SegmentationClass
+            validate and test, where they are listed there.
         train_list: name of the list of training images; None for train, or trainaug.
         test_list: name of the list of test images.
         val_list: name of the list of validation images; None to hold them out of the training images.
@@ -100,22 +103,24 @@ def voc(
     settings: MapOptions = {**_PHOTOGRAPHS, **options}
     places = [root / "VOCdevkit" / "VOC2012", root / "VOC2012", root]
     folder = _first(places, "JPEGImages", "PASCAL VOC 2012")
-    labels = folder / ("SegmentationClassAug" if augmented else "SegmentationClass")
-    if not labels.is_dir():
-        raise InputError(
-            f"There is no folder {labels.resolve()}: the label maps were expected there"
-            f"{', as data.args.augmented is true' if augmented else ''}."
-        )
+    own = folder / "SegmentationClass"
+    labels = folder / "SegmentationClassAug" if augmented else own
+    for place in (own, labels):
+        if not place.is_dir():
+            raise InputError(
+                f"There is no folder {place.resolve()}: the label maps were expected there"
+                f"{', as data.args.augmented is true' if place != own else ''}."
+            )
     names = _class_names(folder) or list(VOC)
     transforms = _transforms(settings)
 
-    def read(name: str) -> LabelSet:
+    def read(name: str, labels: Path) -> LabelSet:
         listed = folder / "ImageSets" / "Segmentation" / f"{name}.txt"
         return LabelSet(pairs_of(folder / "JPEGImages", labels, listed), len(names), transforms)
 
-    training = read(train_list or ("trainaug" if augmented else "train"))
-    validation = None if val_list is None else read(val_list)
-    return _task(training, validation, read(test_list), names, settings, VOC_HELD_OUT, background=True)
+    training = read(train_list or ("trainaug" if augmented else "train"), labels)
+    validation = None if val_list is None else read(val_list, own)
+    return _task(training, validation, read(test_list, own), names, settings, VOC_HELD_OUT, background=True)
 
 
 @register("cityscapes")
@@ -218,9 +223,11 @@ def _task(
 ) -> SegmentationTask:
     """Hold out what validates where nothing says which, and keep so many of each part."""
     seed, val = settings["split_seed"], settings.get("val")
+    refuse_shared(training, testing)
     note = "validation images have a list or a folder of their own"
     if validation is not None:
         validation = some(validation, val, seed, "val")
+        training = without(training, validation)
     elif val == 0:
         validation, note = training.subset([]), "nothing is held out for validation"
     else:
@@ -261,7 +268,7 @@ def _class_names(folder: Path, file: str = CLASSES_FILE) -> list[str] | None:
     path = folder / file
     if not path.is_file():
         return None
-    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    names = [line.strip() for line in lines_of(path) if line.strip()]
     if len(names) < 2:
         raise InputError(f"{path} names {len(names)} classes: expected two or more, one a line.")
     return names
@@ -270,7 +277,7 @@ def _class_names(folder: Path, file: str = CLASSES_FILE) -> list[str] | None:
 def _cities(root: Path, part: str, transforms: LabelTransforms) -> LabelSet:
     folder = root / "leftImg8bit" / part
     ending = "_leftImg8bit.png"
-    images = sorted(folder.glob(f"*/*{ending}"))
+    images = sorted(path for path in folder.glob(f"*/*{ending}") if not is_litter(path.name))
     if not images:
         raise InputError(
             f"Cityscapes was looked for in {folder.resolve()}, where CITY/*{ending} were expected; set "

@@ -78,6 +78,8 @@ def _read(path: Path) -> LabelledImages:
         raise InputError(f"{path} cannot be read as a file of SVHN ({error}): fetch it again.") from None
     if pixels.shape != (32, 32, 3, len(labels)):
         raise InputError(f"{path} holds images of shape {pixels.shape}, not (32, 32, 3, {len(labels)}).")
+    if labels.size and not 0 <= labels.min() <= labels.max() <= 10:
+        raise InputError(f"{path} holds labels from {labels.min()} to {labels.max()}, not digits.")
     # The digit 0 has the label 10.
     images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)))
     return images, torch.from_numpy(labels.astype(np.int64) % 10)

@@ -71,13 +71,18 @@ def build_task(
     Raises:
         InputError: a label without a training text.
     """
+    if counted not in ("train", "all"):
+        raise InputError(f"counted must be 'train' or 'all', not {counted!r}.")
+    if length is not None and length < 1:
+        raise InputError(f"length must be at least 1 word a text, not {length}.")
     train = parts[0].tolist()
-    names = sorted({corpus.labels[at] for at in train})
+    names = sorted({corpus.labels[at] for at in train}, key=_by_number)
     number = {name: label for label, name in enumerate(names)}
     unknown = sorted({*corpus.labels} - {*names})
     if unknown:
         raise InputError(
-            f"The class {unknown[0]!r} has no training text; lower data.val or change data.split_seed."
+            f"The class {unknown[0]!r} has no training text: only the test file has it, or data.train or "
+            "data.val leaves it none."
         )
     targets = torch.tensor([number[label] for label in corpus.labels])
 
@@ -100,6 +105,17 @@ def build_task(
     known = int((table != 0).any(1).sum())
     said = f"{note}; {len(vocabulary) - 1:,} words, {known:,} with a vector"
     return TextTask(*parted(tokens), names, vocabulary.words, table, groups, said)
+
+
+def _by_number(label: str) -> tuple[int, str]:
+    """Order labels that are numbers as such."""
+    return (int(label) if label.isdecimal() else -1, label)
+
+
+def _kept(train: Tensor, count: int | None) -> Tensor:
+    if count is not None and not 1 <= count <= len(train):
+        raise InputError(f"data.train asks for {count:,} texts of {len(train):,}.")
+    return train[:count]
 
 
 @register("newsgroups")
@@ -140,7 +156,7 @@ def newsgroups(
         parts = _keep_test(len(first.texts), len(second.texts), val, split_seed)
     return build_task(
         corpus,
-        (parts[0][:train], parts[1], parts[2]),
+        (_kept(parts[0], train), parts[1], parts[2]),
         root,
         f"{len(corpus.texts):,} texts, {split.replace('_', ' ')} split",
         **words,
@@ -189,7 +205,7 @@ def text_table(
         parts = _keep_test(len(first.texts), len(second.texts), val, split_seed)
     return build_task(
         corpus,
-        (parts[0][:train], parts[1], parts[2]),
+        (_kept(parts[0], train), parts[1], parts[2]),
         root,
         f"{len(corpus.texts):,} texts of {train_file}" + (f" and {test_file}" if test_file else ""),
         groups,

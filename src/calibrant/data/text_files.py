@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibrant.data.downloads import fetching
+from calibrant.data.pictures import is_litter
 from calibrant.errors import InputError
 
 
@@ -24,8 +25,8 @@ class Corpus:
 def read_folders(folder: Path) -> Corpus:
     """Read a folder of one folder a class, one file a text, both in the order of their names."""
     texts, labels = [], []
-    for group in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for path in sorted(path for path in group.iterdir() if path.is_file()):
+    for group in sorted(path for path in folder.iterdir() if path.is_dir() and not is_litter(path.name)):
+        for path in sorted(path for path in group.iterdir() if path.is_file() and not is_litter(path.name)):
             texts.append(without_header(path.read_text(encoding="latin-1")))
             labels.append(group.name)
     if not texts:
@@ -66,6 +67,9 @@ def read_newsgroups(root: Path, download: bool, by_date: bool) -> tuple[Corpus, 
         with fetching("20 Newsgroups", root):
             return _scikit_learns(root, download=True)
     try:
+        # Which makes the folder that it looks in.
+        if not root.is_dir():
+            raise FileNotFoundError("no such folder")
         return _scikit_learns(root, download=False)
     except OSError as error:
         expected = "20news-bydate-train and 20news-bydate-test" + ("" if by_date else ", or 20_newsgroups,")
@@ -95,14 +99,16 @@ def read_table(path: Path, text: str | int, label: str | int) -> Corpus:
     """
     if not path.is_file():
         raise InputError(f"Texts were looked for in {path.resolve()}, which is not there; set data.root.")
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         header, rows = _read_parquet(path)
-    elif path.suffix in (".csv", ".tsv"):
+    elif path.suffix.lower() in (".csv", ".tsv"):
         header, rows = _read_csv(path, headed=isinstance(text, str) or isinstance(label, str))
     else:
         raise InputError(
             f"{path.name} is no .csv, .tsv or .parquet file, which are the kinds that can be read."
         )
+    if not rows:
+        raise InputError(f"{path} holds no text.")
     at = [_column(header, column, path) for column in (text, label)]
     short = [number for number, row in enumerate(rows, start=1) if len(row) <= max(at)]
     if short:
@@ -115,6 +121,8 @@ def read_table(path: Path, text: str | int, label: str | int) -> Corpus:
 
 def _column(header: Sequence[str], column: str | int, path: Path) -> int:
     if isinstance(column, int):
+        if column < 0:
+            raise InputError(f"There is no column {column} of {path}; count the columns from 0.")
         return column
     if column not in header:
         raise InputError(f"{path} has no column {column!r}; it has {', '.join(header)}.")
@@ -123,13 +131,19 @@ def _column(header: Sequence[str], column: str | int, path: Path) -> int:
 
 def _read_csv(path: Path, *, headed: bool) -> tuple[list[str], list[list[str]]]:
     csv.field_size_limit(sys.maxsize)
-    tabs = path.suffix == ".tsv"
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
+    tabs = path.suffix.lower() == ".tsv"
+    # The first character may mark a file as UTF-8, as spreadsheets write it.
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        how = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
+        lines = csv.reader(file, **how)
         try:
             rows = [row for row in lines if row]
-        except (UnicodeDecodeError, csv.Error) as error:
+        except UnicodeDecodeError as error:
             raise InputError(f"{path} cannot be read as text in UTF-8 ({error}); convert it.") from None
+        except csv.Error as error:
+            raise InputError(
+                f"Line {lines.line_num} of {path} cannot be read as CSV ({error}); mend it."
+            ) from None
     return (rows[0], rows[1:]) if headed and rows else ([], rows)
 
 

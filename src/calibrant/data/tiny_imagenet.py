@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from calibrant.data.folders import class_folders, find_folder, images_below
-from calibrant.data.image_files import read_picture
 from calibrant.data.image_set import ImageSet, ImageTask
 from calibrant.data.image_views import IMAGENET_MEAN, IMAGENET_STD
+from calibrant.data.lists import lines_of
+from calibrant.data.pictures import read_picture
 from calibrant.data.registry import register
 from calibrant.data.splits import kept_share, per_class_tail_split
 from calibrant.data.wordnet import readable_names
@@ -80,7 +81,7 @@ def _annotated(folder: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
             "expected."
         )
     numbers = {name: label for label, name in enumerate(classes)}
-    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    rows = [line.split() for line in lines_of(path) if line.strip()]
     for row in rows:
         if len(row) < 2 or row[1] not in numbers:
             raise InputError(

@@ -91,23 +91,30 @@ def read_vectors(path: Path, words: Sequence[str]) -> Tensor:
         )
     rows = {word: row for row, word in enumerate(words) if word}
     vectors: Tensor | None = None
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             word, _, rest = line.rstrip().partition(" ")
-            if word not in rows and vectors is not None:
+            # fastText and word2vec say first how many words there are, and numbers a word.
+            if (number == 1 and word.isdecimal() and rest.isdecimal()) or (
+                vectors is not None and word not in rows
+            ):
+                continue
+            values = rest.split(" ")
+            # A few words of GloVe's largest file hold blanks; a word of a text holds none.
+            if vectors is not None and len(values) > vectors.shape[1]:
                 continue
             try:
-                values = torch.tensor([float(value) for value in rest.split(" ")])
+                numbers = torch.tensor([float(value) for value in values])
             except ValueError:
-                values = torch.empty(0)
+                numbers = torch.empty(0)
             if vectors is None:
-                vectors = torch.zeros(len(words), len(values))
-            if len(values) == 0 or len(values) != vectors.shape[1]:
+                vectors = torch.zeros(len(words), len(numbers))
+            if len(numbers) == 0 or len(numbers) != vectors.shape[1]:
                 raise InputError(
                     f"Line {number} of {path} is no word with {vectors.shape[1] or 'its'} numbers."
                 )
             if word in rows:
-                vectors[rows[word]] = values
+                vectors[rows[word]] = numbers
     if vectors is None:
         raise InputError(f"{path} is empty: fetch it again.")
     return vectors

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader
 
 from calibrant.data import FileImageData, ImageData
 from calibrant.data.corrupted import CorruptedTest, Images
 from calibrant.data.corruptions import EXTRA, SEVERITIES, STANDARD, Frost
 from calibrant.data.order import EpochOrder
+from calibrant.data.told import ToldLoader
 from calibrant.errors import InputError
 from calibrant.metrics import State
 from calibrant.metrics.definitions import DEFINITIONS
@@ -180,10 +180,9 @@ def _judge(
 ) -> Values:
     config = recipe.trainer
     device = torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-    loader: DataLoader[Any] = DataLoader(
-        images,  # type: ignore[arg-type]
+    loader = ToldLoader(
+        images,
         sampler=EpochOrder(len(images), config.eval_batch_size),
-        batch_size=None,
         num_workers=recipe.data.workers,
         generator=Generator(),
     )

@@ -23,6 +23,7 @@ from calibrant.data import (
 )
 from calibrant.data.teaching import set_apart
 from calibrant.errors import InputError
+from calibrant.metrics.definitions import class_groups
 from calibrant.training.callbacks import Listener
 from calibrant.training.errors import write_errors
 from calibrant.training.files import write_text
@@ -129,6 +130,9 @@ def read_data(recipe: Recipe) -> Data:
     task, teaching = data.create(config.name, **options | config.args), None
     if config.teach is not None:
         task, teaching = set_apart(task, config.teach, config.split_seed)
+    if getattr(task, "groups", None) is not None:
+        # Said now, not after the training, when the groups are needed.
+        class_groups(len(task.class_names), task.class_counts.tolist(), task.groups)
     module = _module_of(task, config.workers)
     module.teaching = teaching
     return module

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from calibrant.data.corruptions.kind import Array, Draws, Strength
-from calibrant.data.pair_set import IMAGES, decoded
+from calibrant.data.pictures import IMAGES, is_picture, read_picture
 from calibrant.errors import InputError
 
 #: Photographs that are drawn from, as published.
@@ -30,13 +30,13 @@ class Frost:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         found = sorted(folder.iterdir()) if folder.is_dir() else []
-        names = [path for path in found if path.suffix.lower() in IMAGES][:_DRAWN]
+        names = [path for path in found if is_picture(path.name)][:_DRAWN]
         if not names:
             raise InputError(
                 f"Photographs of frost were looked for in {folder.resolve()}, which holds no file ending in "
                 f"{', '.join(IMAGES)}; the package imagecorruptions holds some."
             )
-        self._whole = [torch.from_numpy(decoded(path, "RGB").copy()) for path in names]
+        self._whole = [torch.from_numpy(np.array(read_picture(path))) for path in names]
         self._shrunk: dict[float, list[Array]] = {}
 
     def __call__(self, images: Array, strength: Strength, draws: Draws) -> Array:
