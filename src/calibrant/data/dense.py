@@ -15,7 +15,7 @@ from calibrant.data.loading import Loading, TaskData
 from calibrant.data.map_set import MapSet
 from calibrant.data.order import BatchOrder, Share
 from calibrant.data.pair_set import Augmented, MapBatch, PairSet
-from calibrant.data.told import ToldLoader
+from calibrant.data.told import Told, ToldLoader
 from calibrant.errors import InputError
 
 
@@ -173,8 +173,9 @@ class DenseData(TaskData[PairSet]):
         if self.workers:
             images.preload()
         return ToldLoader(
-            images,
+            Told(images),
             sampler=order,
+            batch_size=None,
             num_workers=self.workers,
             generator=Generator(),
             pin_memory=torch.cuda.is_available(),

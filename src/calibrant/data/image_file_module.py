@@ -14,7 +14,7 @@ from calibrant.data.image_set import ImageBatch
 from calibrant.data.labelled import LabelledData
 from calibrant.data.loading import Loading
 from calibrant.data.order import BatchOrder, epoch_seed
-from calibrant.data.told import ToldLoader
+from calibrant.data.told import Told, ToldLoader
 
 
 class SeededOrder(BatchOrder):
@@ -103,8 +103,9 @@ class FileImageData(LabelledData[FileImageSet]):
 
     def _loader(self, samples: FileImageSet, order: BatchOrder) -> DataLoader[Any]:
         return ToldLoader(
-            samples,
+            Told(samples),
             sampler=self.shared(order),
+            batch_size=None,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             generator=Generator(),

@@ -16,8 +16,12 @@ class Samples(Protocol):
     def __getitem__(self, index: Any, /) -> Any: ...
 
 
-class _Told(Dataset[Any]):
-    """Samples of which a worker process hands on an `InputError` as a value, not as a traceback."""
+class Told(Dataset[Any]):
+    """Samples of which a worker process hands on an `InputError` as a value, not as a traceback.
+
+    Args:
+        samples: indexed by batches of positions.
+    """
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
@@ -33,20 +37,14 @@ class _Told(Dataset[Any]):
 
 
 class ToldLoader(DataLoader[Any]):
-    """A `DataLoader` of whole batches that raises the `InputError` of a worker process as it was.
-
-    Args:
-        samples: indexed by what the sampler gives.
-        **options: as of `torch.utils.data.DataLoader`.
+    """A `DataLoader` of `Told` that raises the `InputError` of a worker process as it was.
 
     Example:
-        >>> [batch for batch in ToldLoader([1, 2, 3], sampler=[2, 0])]
+        >>> [batch for batch in ToldLoader(Told([1, 2, 3]), sampler=[2, 0], batch_size=None)]
         [3, 1]
     """
 
-    def __init__(self, samples: Samples, **options: Any) -> None:
-        super().__init__(_Told(samples), batch_size=None, **options)
-
+    # Its arguments are those of a `DataLoader`, since Lightning builds loaders anew.
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         for batch in super().__iter__():
             if isinstance(batch, str):
