@@ -70,13 +70,22 @@ class Window:
         """Click as a mouse does."""
         element = self.driver.find_element("css selector", selector)
         self.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+        self._settle()
         element.click()
+        self._settle()
 
     def press(self, selector: str, key: str) -> None:
         """Press a key in an element that has the focus."""
         element = self.driver.find_element("css selector", selector)
         self.run("arguments[0].focus()", element)
         self.driver.switch_to.active_element.send_keys(key)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until the page has drawn itself and heard of what happened, such as another hash."""
+        self.driver.execute_async_script(
+            "const [done] = arguments, next = requestAnimationFrame; next(() => next(() => setTimeout(done)))"
+        )
 
     def print_media(self) -> None:
         """Show the page as it would be printed."""
