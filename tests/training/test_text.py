@@ -77,6 +77,12 @@ def test_a_table_with_a_long_tail_is_judged_by_the_frequency_of_the_classes(root
     assert "On few-shot classes the ECE is" in points["By the frequency of the classes, as trained"]
 
 
+def test_groups_that_cannot_be_are_refused_before_anything_is_trained(root, tmp_path):
+    with pytest.raises(InputError, match=r"groups='mislas' is fixed for .* classes, not 3"):
+        run(recipe_on(root, "r52", data={"args": {"groups": "mislas"}}), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

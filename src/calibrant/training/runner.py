@@ -65,6 +65,9 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
         if recipe.trainer.threads:
             torch.set_num_threads(recipe.trainer.threads)
         images = read_data(recipe)
+        if groups := getattr(images.task, "groups", None):
+            # Said now, not after the training, when they are needed.
+            class_groups(len(images.class_names), images.class_counts.tolist(), groups)
         module = train(recipe, target, images, listener)
         if is_first():
             judged = judge_run(recipe, target, images, module)
@@ -130,9 +133,6 @@ def read_data(recipe: Recipe) -> Data:
     task, teaching = data.create(config.name, **options | config.args), None
     if config.teach is not None:
         task, teaching = set_apart(task, config.teach, config.split_seed)
-    if getattr(task, "groups", None) is not None:
-        # Said now, not after the training, when the groups are needed.
-        class_groups(len(task.class_names), task.class_counts.tolist(), task.groups)
     module = _module_of(task, config.workers)
     module.teaching = teaching
     return module
