@@ -15,7 +15,7 @@ from calibrant.data.loading import Loading, TaskData
 from calibrant.data.map_set import MapSet
 from calibrant.data.order import BatchOrder, Share
 from calibrant.data.pair_set import Augmented, MapBatch, PairSet
-from calibrant.data.told import Told, ToldLoader
+from calibrant.data.worker_errors import ErrorsAsValues, RaisingLoader
 from calibrant.errors import InputError
 
 
@@ -172,8 +172,8 @@ class DenseData(TaskData[PairSet]):
     def _loader(self, images: PairSet, order: Sampler[Any]) -> DataLoader[MapBatch]:
         if self.workers:
             images.preload()
-        return ToldLoader(
-            Told(images),
+        return RaisingLoader(
+            ErrorsAsValues(images),
             sampler=order,
             batch_size=None,
             num_workers=self.workers,

@@ -14,7 +14,7 @@ from calibrant.data.image_set import ImageBatch
 from calibrant.data.labelled import LabelledData
 from calibrant.data.loading import Loading
 from calibrant.data.order import BatchOrder, epoch_seed
-from calibrant.data.told import Told, ToldLoader
+from calibrant.data.worker_errors import ErrorsAsValues, RaisingLoader
 
 
 class SeededOrder(BatchOrder):
@@ -102,8 +102,8 @@ class FileImageData(LabelledData[FileImageSet]):
         return {**batch, "image": normalise(batch["image"], mean, std)}
 
     def _loader(self, samples: FileImageSet, order: BatchOrder) -> DataLoader[Any]:
-        return ToldLoader(
-            Told(samples),
+        return RaisingLoader(
+            ErrorsAsValues(samples),
             sampler=self.shared(order),
             batch_size=None,
             num_workers=self.workers,

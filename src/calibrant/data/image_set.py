@@ -151,11 +151,11 @@ def task_of(
 def shuffled(count: int, seed: int) -> Tensor:
     """Return a permutation of 0 … count - 1 from NumPy's legacy generator, as the published splits use it."""
     order = np.arange(count)
-    legacy(seed).shuffle(order)
+    legacy_generator(seed).shuffle(order)
     return torch.from_numpy(order)
 
 
-def legacy(seed: int) -> np.random.RandomState:
+def legacy_generator(seed: int) -> np.random.RandomState:
     """Return NumPy's legacy generator; raises `InputError` for a seed that it does not take."""
     if not 0 <= seed < 2**32:
         raise InputError(f"A seed of data must lie between 0 and 2**32 - 1, not {seed}.")

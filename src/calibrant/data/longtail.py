@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from calibrant.data.cifar import LAYOUT10, LAYOUT100, Layout, checked, read
-from calibrant.data.image_set import Held, ImageTask, legacy
+from calibrant.data.image_set import Held, ImageTask, legacy_generator
 from calibrant.data.registry import register
 from calibrant.errors import InputError
 from calibrant.metrics.definitions import Groups
@@ -84,7 +84,7 @@ def long_tailed_selection(targets: Tensor, counts: list[int], seed: int | np.ran
     Cao, Wei, Gaidon, Arechiga, Ma: "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
     NeurIPS 2019.
     """
-    random = legacy(seed) if isinstance(seed, int) else seed
+    random = legacy_generator(seed) if isinstance(seed, int) else seed
     kept = []
     for label, count in enumerate(counts):
         positions = (targets == label).nonzero().flatten().numpy()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibrant.data.image_set import legacy, shuffled
+from calibrant.data.image_set import legacy_generator, shuffled
 from calibrant.errors import InputError
 
 
@@ -65,7 +65,7 @@ def per_class_tail_split(labels: Tensor, per_class: int, *, seed: int = 1) -> tu
     Liu, Ben Ayed, Galdran, Dolz: "The Devil is in the Margin: Margin-based Label Smoothing for Network
     Calibration", CVPR 2022.
     """
-    random = legacy(seed)
+    random = legacy_generator(seed)
     train, val = [], []
     for label in dict.fromkeys(labels.tolist()):
         positions = (labels == label).nonzero().flatten().numpy()
@@ -115,7 +115,7 @@ def stratified_split(labels: Tensor, count: int, *, seed: int = 1) -> tuple[Tens
     while sum(quota) < count:
         for label in [label for label in by_remainder if quota[label] < room[label]][: count - sum(quota)]:
             quota[label] += 1
-    random = legacy(seed)
+    random = legacy_generator(seed)
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     by_class = torch.split(labels.argsort(stable=True), sizes)
     for part, of_class in zip(quota, by_class, strict=True):

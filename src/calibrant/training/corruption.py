@@ -13,7 +13,7 @@ from calibrant.data import FileImageData, ImageData
 from calibrant.data.corrupted import CorruptedTest, Images
 from calibrant.data.corruptions import EXTRA, SEVERITIES, STANDARD, Frost
 from calibrant.data.order import EpochOrder
-from calibrant.data.told import Told, ToldLoader
+from calibrant.data.worker_errors import ErrorsAsValues, RaisingLoader
 from calibrant.errors import InputError
 from calibrant.metrics import State
 from calibrant.metrics.definitions import DEFINITIONS
@@ -180,8 +180,8 @@ def _judge(
 ) -> Values:
     config = recipe.trainer
     device = torch.device("cuda" if config.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-    loader = ToldLoader(
-        Told(images),
+    loader = RaisingLoader(
+        ErrorsAsValues(images),
         sampler=EpochOrder(len(images), config.eval_batch_size),
         batch_size=None,
         num_workers=recipe.data.workers,

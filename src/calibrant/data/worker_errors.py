@@ -16,7 +16,7 @@ class Samples(Protocol):
     def __getitem__(self, index: Any, /) -> Any: ...
 
 
-class Told(Dataset[Any]):
+class ErrorsAsValues(Dataset[Any]):
     """Samples of which a worker process hands on an `InputError` as a value, not as a traceback.
 
     Args:
@@ -36,11 +36,11 @@ class Told(Dataset[Any]):
             return str(error)
 
 
-class ToldLoader(DataLoader[Any]):
-    """A `DataLoader` of `Told` that raises the `InputError` of a worker process as it was.
+class RaisingLoader(DataLoader[Any]):
+    """A `DataLoader` of `ErrorsAsValues` that raises the `InputError` of a worker process as it was.
 
     Example:
-        >>> [batch for batch in ToldLoader(Told([1, 2, 3]), sampler=[2, 0], batch_size=None)]
+        >>> [batch for batch in RaisingLoader(ErrorsAsValues([1, 2, 3]), sampler=[2, 0], batch_size=None)]
         [3, 1]
     """
 
