@@ -92,9 +92,11 @@ def test_what_is_missing_is_one_sentence_that_says_where_and_what(root, tmp_path
         with pytest.raises(InputError, match=rf"{train} samples cannot be kept of 24 in 3 classes"):
             data.create("image_folder", root=root, train=train)
     with pytest.raises(InputError, match=r"24 of 24 samples cannot validate .* set data\.val to 21 at most"):
-        data.create("image_folder", root=root, val_folder="none", val=24)
+        data.create("image_folder", root=root, val_folder=None, val=24)
     with pytest.raises(InputError, match=r"There is no folder .*tset, which data\.args\.test_folder names"):
         data.create("image_folder", root=root, test_folder="tset")
+    with pytest.raises(InputError, match=r"There is no folder .*vla, which data\.args\.val_folder names"):
+        data.create("image_folder", root=root, val_folder="vla")
     assert len(data.create("image_folder", root=root, val=0).val) == 0
     with pytest.raises(InputError, match=r"takes a list as mean, not 0\.5"):
         data.create("image_folder", root=root, mean=0.5)

@@ -1,5 +1,7 @@
 """Label maps: VOC, Cityscapes and folders as they lie on disk; transforms keep image and labels together."""
 
+import struct
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -287,6 +289,26 @@ def test_what_is_missing_is_named(tmp_path):
     file.unlink()
     with pytest.raises(InputError, match=r"has no label map: expected .*labelTrainIds\.png or .*labelIds\.png"):
         data.create("cityscapes", root=tmp_path)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_maps_of_few_bits_hold_their_levels(tmp_path, bits):
+    levels = torch.arange(8) % min(2**bits, 5)
+    write_grey(tmp_path / "label.png", levels.tolist(), bits)
+    images = LabelSet([Pair("x", tmp_path / "image.png", tmp_path / "label.png")], 5, LabelTransforms())
+    assert torch.equal(images.label(0), levels[None])
+
+
+def write_grey(path, row, bits):
+    """Write a PNG picture of one row, whose levels have so many bits, which Pillow cannot write."""
+    packed = "0" * 8 + "".join(f"{level:0{bits}b}" for level in row)
+    data = bytes(int(packed[at : at + 8].ljust(8, "0"), 2) for at in range(0, len(packed), 8))
+    header = struct.pack(">IIBBBBB", len(row), 1, bits, 0, 0, 0, 0)
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b"")):
+            file.write(struct.pack(">I", len(content)) + kind + content)
+            file.write(struct.pack(">I", zlib.crc32(kind + content)))
 
 
 def test_maps_that_cannot_be_used(tmp_path):

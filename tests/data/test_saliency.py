@@ -139,13 +139,13 @@ def test_lists_of_names_divide_a_folder(root):
 
 
 def test_validation_is_held_out_where_nothing_says_which(root):
-    task = data.create("saliency", root=root, size=32, val_folder="nowhere", val=4)
+    task = data.create("saliency", root=root, size=32, val_folder=None, val=4)
     assert len(task.val) == 4
     assert not set(task.val.names) & set(task.train.names)
     assert len(task.train) == 8
-    other = data.create("saliency", root=root, size=32, val_folder="nowhere", val=4, split_seed=2)
+    other = data.create("saliency", root=root, size=32, val_folder=None, val=4, split_seed=2)
     assert other.val.names != task.val.names
-    assert len(data.create("saliency", root=root, size=32, val_folder="nowhere").val) == 1
+    assert len(data.create("saliency", root=root, size=32, val_folder=None).val) == 1
 
 
 @pytest.mark.parametrize("nested", [True, False])
@@ -275,6 +275,8 @@ def test_without_augmentation_images_are_as_they_are(root):
 def test_what_is_missing_is_named(root):
     with pytest.raises(InputError, match="Nowhere, where the folders Image and GT or Nowhere-Image and"):
         data.create("saliency", root=root, train_folder="Nowhere")
+    with pytest.raises(InputError, match=r"no folder .*Vall, which data\.args\.val_folder names"):
+        data.create("saliency", root=root, val_folder="Vall")
     with pytest.raises(InputError, match=r"no list of names .*absent\.txt"):
         data.create("saliency", root=root, train_list="absent.txt")
     (root / "names.txt").write_text("a0\nzebra\n")
@@ -283,7 +285,7 @@ def test_what_is_missing_is_named(root):
     with pytest.raises(InputError, match="asks for 40 images of 12"):
         data.create("saliency", root=root, train=40)
     with pytest.raises(InputError, match="hold out 12 of 12"):
-        data.create("saliency", root=root, val_folder="nowhere", val=12)
+        data.create("saliency", root=root, val_folder=None, val=12)
     (root / "Test" / "GT" / "t1.png").unlink()
     with pytest.raises(InputError, match=r"1 of the 4 images in .* have no map in .*: expected t1\.png"):
         data.create("saliency", root=root)

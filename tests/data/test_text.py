@@ -273,6 +273,11 @@ def test_tables_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(InputError, match=r"broken\.parquet cannot be read as parquet"):
         read_table(tmp_path / "broken.parquet", "text", "label")
+    write_table(tmp_path / "t.parquet", "parquet")
+    with pytest.raises(InputError, match=r"t\.parquet has no column 2; count the columns from 0"):
+        read_table(tmp_path / "t.parquet", 2, 1)
+    with pytest.raises(InputError, match=r"no column 'body'; it has text, label"):
+        read_table(tmp_path / "t.parquet", "body", "label")
     (tmp_path / "holes.csv").write_text("text,label\none,a\ntwo,\n")
     with pytest.raises(InputError, match=r"Row 2 of .*holes\.csv has no label"):
         read_table(tmp_path / "holes.csv", "text", "label")

@@ -11,6 +11,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 from calibrant import models
 from calibrant.cli import main
 from calibrant.data import text_table
+from calibrant.data.tokens import tokenize
 from calibrant.errors import InputError
 from calibrant.export import export_run
 from calibrant.training.recipe_files import load_recipe
@@ -127,6 +128,22 @@ def test_damaged_weights_are_said(folder, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:200])
     with pytest.raises(InputError, match=r"cannot be read: .*header"):
         models.create(f"hf:{tmp_path}", num_classes=2, padding=0)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]"])
+def test_a_damaged_configuration_is_said(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json cannot be read: .*config"):
+        models.create(f"hf:{tmp_path}", num_classes=2, padding=0)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"added_tokens": [], "model": 3}'])
+def test_a_damaged_tokenizer_is_said(folder, tmp_path, content):
+    for name in ("config.json", "tokenizer_config.json"):
+        shutil.copy(folder / name, tmp_path)
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(InputError, match=r"holds no tokenizer that can be read: ."):
+        tokenize(["good"], str(tmp_path))
 
 
 def test_an_export_says_how_texts_are_cut_and_not_where_the_folder_is(folder, tmp_path):

@@ -64,7 +64,7 @@ class StepProgress(_Bar):
     """
 
     def __init__(self, console: Console, epochs: int) -> None:
-        super().__init__(console, "starting", 1.0)
+        super().__init__(console, "reading the data", 1.0)
         self.epochs, self._epoch = epochs, 0
 
     def note(self, done: int, steps: int, epoch: int) -> None:

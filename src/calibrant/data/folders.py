@@ -22,7 +22,7 @@ HELD_OUT = 0.1
 def image_folder(
     root: Path,
     train_folder: str = "train",
-    val_folder: str = "val",
+    val_folder: str | None = "val",
     test_folder: str = "test",
     train: int | None = None,
     val: int | None = None,
@@ -38,7 +38,7 @@ def image_folder(
     Args:
         root: folder that holds the three.
         train_folder: name of the training folder.
-        val_folder: name of the validation folder.
+        val_folder: name of the validation folder; None to cut validation images from the training images.
         test_folder: name of the test folder.
         train: number of training images kept, of each class its share; None for all.
         val: number of validation images; None for all of the folder, or for a tenth of the training images.
@@ -52,25 +52,35 @@ def image_folder(
     views = Views(**look)
     classes = class_folders(root / train_folder)
     training = read_split(root / train_folder, classes, views, each=True)
-    if test_folder != "test" and not (root / test_folder).is_dir():
-        raise InputError(
-            f"There is no folder {(root / test_folder).resolve()}, which data.args.test_folder names."
-        )
-    folders = [name for name in (val_folder, test_folder) if (root / name).is_dir()]
+    refuse_missing(root, val_folder=(val_folder, "val"), test_folder=(test_folder, "test"))
+    folders = [name for name in (val_folder, test_folder) if name is not None and (root / name).is_dir()]
     if not folders:
+        expected = " or ".join(filter(None, (test_folder, val_folder)))
         raise InputError(
-            f"Test images were looked for in {root.resolve()}, where a folder {test_folder} or {val_folder} "
-            "was expected; set data.args.test_folder to its name."
+            f"Test images were looked for in {root.resolve()}, where a folder {expected} was expected; set "
+            "data.args.test_folder to its name."
         )
     test = read_split(root / folders[-1], classes, views)
     if len(folders) == 2:
-        validation = read_split(root / val_folder, classes, views)
+        validation = read_split(root / folders[0], classes, views)
         validation = validation.subset(torch.arange(0)) if val == 0 else thinned(validation, val, split_seed)
         note = "training, validation and test images come from folders of their own"
     else:
         training, validation = held_out(training, _tenth(training) if val is None else val, split_seed)
         note = f"{len(validation):,} training images validate; the folder {folders[-1]} tests"
     return FileImageTask(thinned(training, train, split_seed), validation, test, classes, note=note)
+
+
+def refuse_missing(root: Path, **folders: tuple[str | None, str]) -> None:
+    """Raise `InputError` for a folder that the user names and that is not there.
+
+    Args:
+        root: around the folders.
+        **folders: by option, the name of a folder, or None, and that of the one which is looked for by default.
+    """
+    for option, (name, default) in folders.items():
+        if name is not None and name != default and not (root / name).is_dir():
+            raise InputError(f"There is no folder {(root / name).resolve()}, which data.args.{option} names.")
 
 
 def _tenth(images: FileImageSet) -> int:

@@ -13,6 +13,9 @@ from calibrant.data.pair_set import GIB, Pair, PairSet
 from calibrant.data.pictures import opened
 from calibrant.errors import InputError
 
+#: What Pillow multiplies the levels of a grey PNG picture of two or four bits with, by how it reads them.
+_SPREAD = {"L;2": 85, "L;4": 17}
+
 
 class LabelSet(PairSet):
     """Images with label maps: pictures whose palette indices, or grey levels, are the classes; 255 is ignored.
@@ -47,13 +50,15 @@ class LabelSet(PairSet):
     def decode_map(self, path: Path) -> np.ndarray:
         """Return the (H, W) labels of a file."""
         with opened(path) as picture:
+            # Asked first: nothing says it any more once the pixels are read.
+            spread = _SPREAD.get(str(picture.tile[0].args), 1) if picture.tile else 1
             mode, kind, label = picture.mode, picture.format, np.asarray(picture)
         if mode not in ("P", "L", "1") or kind == "JPEG":
             raise InputError(
                 f"{path} is a {kind} picture of mode {mode!r}: labels were expected as a PNG picture "
                 "with a palette, or in 8-bit grey, whose levels are the classes."
             )
-        label = label.astype(np.uint8)
+        label = label.astype(np.uint8) // spread
         if self._table is not None:
             label = self._table[label]
         wrong = label[(label >= self.num_classes) & (label != IGNORED)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from calibrant.data.dense import DenseTask
+from calibrant.data.folders import refuse_missing
 from calibrant.data.map_set import MapSet, read_folder
 from calibrant.data.named_maps import named_below, read_named
 from calibrant.data.pair_set import held_out, refuse_shared, some, without
@@ -16,7 +17,7 @@ from calibrant.errors import InputError
 def saliency(
     root: Path,
     train_folder: str = "Train",
-    val_folder: str = "Val",
+    val_folder: str | None = "Val",
     test_folder: str = "Test",
     train_list: str | None = None,
     val_list: str | None = None,
@@ -35,7 +36,7 @@ def saliency(
     Args:
         root: folder around all others.
         train_folder: the training images.
-        val_folder: the validation images; where it does not exist, they are held out of the training images.
+        val_folder: the validation images; None, or no folder Val, to hold them out of the training images.
         test_folder: the test images.
         train_list: file with the names of the training images; None for all.
         val_list: file with the names of the validation images, which are in the training folder.
@@ -55,10 +56,11 @@ def saliency(
             root / folder, size, names=None if names is None else root / names, black=black, binarise=binarise
         )
 
+    refuse_missing(root, val_folder=(val_folder, "Val"))
     validation, note = None, ""
     if val_list is not None:
         validation, note = read(train_folder, val_list), _LISTED.format(val_list)
-    elif (root / val_folder).is_dir():
+    elif val_folder is not None and (root / val_folder).is_dir():
         validation = read(val_folder)
         note = "training, validation and test images come from folders of their own"
     others = {}

@@ -100,23 +100,20 @@ def read_table(path: Path, text: str | int, label: str | int) -> Corpus:
     if not path.is_file():
         raise InputError(f"Texts were looked for in {path.resolve()}, which is not there; set data.root.")
     if path.suffix.lower() == ".parquet":
-        header, rows = _read_parquet(path)
+        rows = _read_parquet(path, text, label)
     elif path.suffix.lower() in (".csv", ".tsv"):
-        header, rows = _read_csv(path, headed=isinstance(text, str) or isinstance(label, str))
+        rows = _read_csv(path, text, label)
     else:
         raise InputError(
             f"{path.name} is no .csv, .tsv or .parquet file, which are the kinds that can be read."
         )
     if not rows:
         raise InputError(f"{path} holds no text.")
-    at = [_column(header, column, path) for column in (text, label)]
-    short = [number for number, row in enumerate(rows, start=1) if len(row) <= max(at)]
-    if short:
-        raise InputError(f"Row {short[0]} of {path} has no column {max(at)}; count the columns from 0.")
-    unlabelled = [number for number, row in enumerate(rows, start=1) if not row[at[1]]]
+    unlabelled = [number for number, (_, name) in enumerate(rows, start=1) if not name]
     if unlabelled:
         raise InputError(f"Row {unlabelled[0]} of {path} has no label; leave such rows out.")
-    return Corpus([row[at[0]] for row in rows], [row[at[1]] for row in rows])
+    texts, labels = zip(*rows, strict=True)
+    return Corpus([*texts], [*labels])
 
 
 def _column(header: Sequence[str], column: str | int, path: Path) -> int:
@@ -129,7 +126,20 @@ def _column(header: Sequence[str], column: str | int, path: Path) -> int:
     return header.index(column)
 
 
-def _read_csv(path: Path, *, headed: bool) -> tuple[list[str], list[list[str]]]:
+def _read_csv(path: Path, text: str | int, label: str | int) -> list[tuple[str, str]]:
+    rows = _csv_rows(path)
+    if not rows:
+        return []
+    headed = isinstance(text, str) or isinstance(label, str)
+    header = rows.pop(0) if headed else []
+    at = [_column(header, column, path) for column in (text, label)]
+    short = [number for number, row in enumerate(rows, start=1) if len(row) <= max(at)]
+    if short:
+        raise InputError(f"Row {short[0]} of {path} has no column {max(at)}; count the columns from 0.")
+    return [(row[at[0]], row[at[1]]) for row in rows]
+
+
+def _csv_rows(path: Path) -> list[list[str]]:
     csv.field_size_limit(sys.maxsize)
     tabs = path.suffix.lower() == ".tsv"
     # The first character may mark a file as UTF-8, as spreadsheets write it.
@@ -137,26 +147,27 @@ def _read_csv(path: Path, *, headed: bool) -> tuple[list[str], list[list[str]]]:
         how = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
         lines = csv.reader(file, **how)
         try:
-            rows = [row for row in lines if row]
+            return [row for row in lines if row]
         except UnicodeDecodeError as error:
             raise InputError(f"{path} cannot be read as text in UTF-8 ({error}); convert it.") from None
         except csv.Error as error:
             raise InputError(
                 f"Line {lines.line_num} of {path} cannot be read as CSV ({error}); mend it."
             ) from None
-    return (rows[0], rows[1:]) if headed and rows else ([], rows)
 
 
-def _read_parquet(path: Path) -> tuple[list[str], list[list[str]]]:
+def _read_parquet(path: Path, text: str | int, label: str | int) -> list[tuple[str, str]]:
     try:
         from pyarrow import ArrowInvalid, parquet
     except ModuleNotFoundError:
         raise InputError(f"Reading {path.name} needs pyarrow: pip install pyarrow.") from None
     try:
-        table = parquet.read_table(path)
+        header = list(parquet.read_schema(path).names)
+        at = [_column(header, column, path) for column in (text, label)]
+        if max(at) >= len(header):
+            raise InputError(f"{path} has no column {max(at)}; count the columns from 0.")
+        table = parquet.read_table(path, columns=[header[i] for i in at])
     except (ArrowInvalid, OSError) as error:
         raise InputError(f"{path} cannot be read as parquet ({error}); write it again.") from None
-    columns = [
-        ["" if value is None else str(value) for value in column.to_pylist()] for column in table.columns
-    ]
-    return list(table.column_names), [list(row) for row in zip(*columns, strict=True)]
+    columns = (["" if value is None else str(value) for value in table[header[i]].to_pylist()] for i in at)
+    return list(zip(*columns, strict=True))

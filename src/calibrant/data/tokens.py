@@ -46,7 +46,8 @@ def tokenize(texts: Sequence[str], folder: str, length: int | None = None) -> To
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:
+        # Of a damaged file the libraries say what they stumble over, with errors of any kind.
         reason = " ".join(str(error).split())
         raise InputError(f"{place} holds no tokenizer that can be read: {reason[:300]}") from None
     if tokenizer.pad_token_id is None:

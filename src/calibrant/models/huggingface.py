@@ -72,7 +72,10 @@ def from_folder(folder: str, num_classes: int, padding: int | None, options: dic
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(place, local_files_only=True, num_labels=num_classes)
+    try:
+        config = AutoConfig.from_pretrained(place, local_files_only=True, num_labels=num_classes)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place / 'config.json'} cannot be read: {_reason(error)}") from None
     for name, value in options.items():
         if not hasattr(config, name):
             raise InputError(f"The network in {place} has no option {name!r}; its config.json names all.")
@@ -84,10 +87,14 @@ def from_folder(folder: str, num_classes: int, padding: int | None, options: dic
                 place, config=config, local_files_only=True, dtype=torch.float32, ignore_mismatched_sizes=True
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"The network in {place} cannot be read: {reason[:300]}") from None
+        raise InputError(f"The network in {place} cannot be read: {_reason(error)}") from None
     # Read in evaluation mode; a stage trains it, dropout included.
     return TextClassifier(model.train(), padding)
+
+
+def _reason(error: Exception) -> str:
+    """Return the beginning of what an error says, in one line."""
+    return " ".join(str(error).split())[:300]
 
 
 @contextmanager
