@@ -177,6 +177,7 @@ class DenseData(TaskData[PairSet]):
             sampler=order,
             batch_size=None,
             num_workers=self.workers,
+            persistent_workers=self.workers > 0,
             generator=Generator(),
             pin_memory=torch.cuda.is_available(),
         )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Generator, Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from calibrant.data.image_set import shuffled
 from calibrant.data.lists import lines_of
@@ -109,13 +109,9 @@ class PairSet(Dataset[MapBatch], ABC):
             return self._sample(index, None)
         drawn = index if isinstance(index, Augmented) else None
         positions = torch.as_tensor(index.positions if isinstance(index, Augmented) else index)
-        samples = [self._sample(int(at), drawn) for at in positions]
-        return {
-            "image": torch.stack([sample["image"] for sample in samples]),
-            "target": torch.stack([sample["target"] for sample in samples]),
-            "id": positions,
-            "index": positions,
-        }
+        # Which stacks the images of a worker process where the main one sees them.
+        batch: MapBatch = default_collate([self._sample(int(at), drawn) for at in positions])
+        return batch
 
     def label(self, position: int) -> Tensor:
         """Return the map of a sample in its own size, (H, W) uint8; its image is not read for it."""
