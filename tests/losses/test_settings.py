@@ -1,5 +1,6 @@
 """What a loss is built with: a value that cannot be is refused, and none does another thing than it says."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from calibrant.losses import (
     create,
 )
 from calibrant.losses.two_class import TwoClassLoss
+from calibrant.metrics import functional as F
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,8 @@ from calibrant.losses.two_class import TwoClassLoss
         ("ce", {"ignore_index": "255"}, "whole numbers, not '255'"),
         ("ce", {"ignore_index": 1.5}, "whole numbers, not 1.5"),
         ("ce", {"ignore_index": [1, 1.5]}, "whole numbers, not"),
+        ("las", {"class_counts": ["a", "b"]}, "must list the training samples of each class, not be"),
+        ("las", {"class_counts": 5}, "must list the training samples of each class, not be 5"),
         ("ce", {"weight": "abc"}, "weight must be one number for each class, not 'abc'"),
         ("cals", {"num_classes": 3, "multipliers": "abc"}, "multipliers must be a number or 3 of them"),
         ("aslp_mc", {"num_samples": 3, "eta": 0.0}, "eta must lie above 0, not 0.0"),
@@ -53,11 +57,22 @@ def test_each_penalty_of_acls_can_have_a_margin_of_its_own():
     assert (float(loss.terms["pos"]), float(loss.terms["neg"])) == (1.0, (3.5**2 + 0.5**2) / 2)
 
 
-@pytest.mark.parametrize("index", [3, [3, 4], torch.tensor([3, 4]), None])
-def test_labels_to_ignore_come_in_every_form(index):
-    assert create("ce", ignore_index=index).ignored == {3: (3,), None: ()}.get(
-        index if isinstance(index, int | None) else "", (3, 4)
-    )
+@pytest.mark.parametrize(
+    ("index", "labels"),
+    [
+        (3, (3,)),
+        (np.int64(3), (3,)),
+        (torch.tensor(3), (3,)),
+        ([3, 4], (3, 4)),
+        (torch.tensor([3, 4]), (3, 4)),
+        (np.array([3, 4]), (3, 4)),
+        (None, ()),
+    ],
+)
+def test_labels_to_ignore_come_in_every_form(index, labels):
+    assert create("ce", ignore_index=index).ignored == labels
+    target, logits = torch.tensor([3, 4, 0]), torch.zeros(3, 5)
+    assert F.accuracy(logits, target, inputs="logits", ignore_index=index) == 1 / (3 - len(labels))
 
 
 @pytest.mark.parametrize("loss", [CALS(3, 1.0), CALSHR(3, 1.0), CALS(1, 1.0), CALSHR(1, 1.0)])

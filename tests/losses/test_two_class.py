@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from calibrant.errors import InputError
-from calibrant.losses import CrossEntropy, MarginLoss, ScBCE, SoftBinnedECE, TwoClassLoss, create
+from calibrant.losses import CrossEntropy, MarginLoss, RankMixup, ScBCE, SoftBinnedECE, TwoClassLoss, create
 from calibrant.losses.mmce import mmce
 
 BASELINES = ["bce", "binary_ls", "binary_focal", "binary_flsd", "binary_brier", "binary_mmce", "disturb_label"]
@@ -111,6 +111,10 @@ def test_mistakes():
         TwoClassLoss(ScBCE())
     with pytest.raises(InputError, match="reduction='none' does not exist"):
         TwoClassLoss(SoftBinnedECE(), reduction="none")
+    with pytest.raises(InputError, match="RankMixup cannot be applied to binary maps: .* no more than logits"):
+        TwoClassLoss(RankMixup())
+    with pytest.raises(InputError, match="NACL looks at neighbouring pixels"):
+        TwoClassLoss(create("nacl"))(torch.zeros(2, 1), torch.zeros(2, 1))
     with pytest.raises(InputError, match="without smoothing use 'bce'"):
         create("binary_ls", alpha=0.0)
     with pytest.raises(InputError, match="rate must be"):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from calibrant.errors import InputError
+from calibrant.metrics import evaluate
+from calibrant.metrics.definitions import DEFINITIONS
 from calibrant.metrics.intervals import Interval, binned_interval, mean_interval, resampled_interval, wilson
 from calibrant.metrics.ranking import aurc, auroc, ks_error
 from calibrant.metrics.smooth import smooth_ece
@@ -86,6 +88,29 @@ def test_intervals_cover_the_truth(scale: float) -> None:
             covered[name] += bool(low <= true[name] <= high)
     shares = {name: count / replications for name, count in covered.items()}
     assert all(share >= 0.86 for share in shares.values()), shares
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_errors_that_were_not_seen_are_reckoned_with(classes: int) -> None:
+    samples, sure = 300, 1 - 1e-6
+    probs = torch.full((samples, classes), (1 - sure) / (classes - 1), dtype=torch.float64)
+    probs[:, 0] = sure
+    result = evaluate(probs, torch.zeros(samples, dtype=torch.int64), inputs="probs")
+    # One in a thousand may be wrong: three of four samples of this size show none.
+    for name in ("ece", "aece", "rmsce", "ks", "smooth_ece"):
+        assert result[name].low <= 1e-6 < 0.001 < result[name].high < 0.02, name
+    assert result["classwise_ece"].low < 1e-6 < 0.002 / classes < result["classwise_ece"].high < 0.04 / classes
+
+
+def test_no_interval_leaves_the_range_of_its_metric() -> None:
+    probs = torch.tensor([[0.9, 0.1], [0.01, 0.99]], dtype=torch.float64)
+    for target in ([1, 0], [0, 1], [0, 0]):
+        for name, estimate in evaluate(probs, torch.tensor(target), inputs="probs").items():
+            least, most = DEFINITIONS[name].range
+            # Nothing is ranked where all are right, or none.
+            if name == "auroc" and target != [0, 0]:
+                continue
+            assert least <= estimate.low <= estimate.high <= most, (name, estimate)
 
 
 def test_the_interval_narrows_as_samples_grow_and_excludes_zero_when_it_should() -> None:

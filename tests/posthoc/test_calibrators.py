@@ -123,6 +123,19 @@ class Blurred(TemperatureScaling):
         return super().forward(logits) * self.power
 
 
+class Single(TemperatureScaling):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kept", torch.tensor(1.0))
+
+    def fit_rows(self, logits: Tensor, labels: Tensor) -> None:
+        super().fit_rows(logits, labels)
+        self.kept.copy_(self.temperature_)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return (logits.double() / self.kept.double()).to(logits.dtype)
+
+
 @pytest.mark.parametrize(
     ("broken", "check"),
     [
@@ -133,6 +146,7 @@ class Blurred(TemperatureScaling):
         (Flattening, "keeps_shape_type_and_device"),
         (Widening, "keeps_shape_type_and_device"),
         (Forgetful, "state_dict_holds_the_fit"),
+        (Single, "a_cast_leaves_the_fit"),
         (Random, "fit_is_deterministic"),
         (Overwriting, "fit_leaves_its_arguments_alone"),
         (Sharpening, "nll_is_never_worse_than_none"),

@@ -126,6 +126,10 @@ def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         ConformalSets(0.9)(logits)
     with pytest.raises(InputError, match="was fitted to 3 classes; it takes"):
         ConformalSets(0.9).fit(logits, target)(logits[:, :2])
+    with pytest.raises(InputError, match="The logits of row 1 hold NaN or infinity"):
+        ConformalSets(0.9).fit(logits, target)(torch.tensor([[0.0, 1, 2], [0, torch.nan, 1]]))
+    with pytest.raises(InputError, match="VennAbersCalibration is not fitted"):
+        VennAbersCalibration().bounds(logits)
     for module in ("mapie.calibration", "mapie.classification"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match="needs MAPIE; pip install 'calibrant"):

@@ -100,7 +100,7 @@ class ACLS(Loss):
         beyond = (ceiling.unsqueeze(1) - logits - self.neg_margin).relu().square()
         neg = beyond.sum(1) / max(logits.shape[1] - 1, 1)
         if self.penalise_ignored:
-            pos, neg = pos.mean(), neg.mean()
+            pos, neg = batch.mean_of_all(pos), batch.mean_of_all(neg)
         return {"ce": cross_entropy(batch), "pos": pos, "neg": neg}
 
     def term_weights(self) -> dict[str, float]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NoReturn, TypedDict
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from calibrant.errors import InputError
-from calibrant.labels import check_labels, counted
+from calibrant.labels import check_labels, counted, labels_of
+from calibrant.precision import KeepsDouble
 
 Reduction = Literal["none", "mean", "sum"]
 
@@ -82,6 +83,10 @@ class Batch:
         """Return the mean of (N, *) over the rows that count; 0 when there are none."""
         return self.keep(rows).sum() / self.count()
 
+    def mean_of_all(self, rows: Tensor) -> Tensor:
+        """Return the mean of (N, *) over all rows, the ignored ones too; 0 when there are none."""
+        return rows.sum() / max(rows.numel(), 1)
+
     def class_mean(self, values: Tensor) -> Tensor:
         """Return the mean of (N, C, *) over the rows that count, (C,)."""
         if self.valid is not None:
@@ -89,7 +94,7 @@ class Batch:
         return values.sum([d for d in range(values.dim()) if d != 1]) / self.count()
 
 
-class Loss(nn.Module):
+class Loss(KeepsDouble):
     r"""A loss on logits: $L = \frac{1}{n} \sum_i \sum_t w_t \, \ell_t(z_i, y_i)$ over the $n$ rows that count.
 
     Args:
@@ -105,9 +110,14 @@ class Loss(nn.Module):
         - output: a scalar, or (N, *) under reduction "none".
 
     Raises:
-        InputError: shapes that do not fit, a label outside [0, C) that is not ignored, NaN logits. Values are
-            looked at on the CPU, where looking is free; set `check_values = True` to look on an accelerator
-            too, at the price of a synchronisation, or False to never look.
+        InputError: shapes that do not fit, a label outside [0, C) that is not ignored, soft targets that do not
+            sum to 1, NaN or infinite logits (minus infinity masks a class). Values are looked at on the CPU,
+            where looking is free; set `check_values = True` to look on an accelerator too, at the price of a
+            synchronisation, or False to never look.
+
+    A loss that learns from training batches (`observes`) keeps its sums in buffers: in a training loop of your
+    own leave it outside of what `DistributedDataParallel` wraps, which would overwrite them with those of the
+    first process; `step_epoch` adds the sums of all processes.
 
     A batch without a row that counts gives 0 with a zero gradient. `terms` holds the parts of the last call by
     name: their means over the rows, before `term_weights`, detached.
@@ -141,7 +151,7 @@ class Loss(nn.Module):
         if reduction == "none" and self.batch_level:
             self._refuse_rows()
         self.reduction = reduction
-        self.ignored = _labels(ignore_index)
+        self.ignored = labels_of(ignore_index)
         self.register_buffer("weight", _class_weights(weight), persistent=False)
         self.terms: dict[str, Tensor] = {}
 
@@ -198,9 +208,12 @@ class Loss(nn.Module):
     def prepare(self, logits: Tensor, target: Tensor, index: Tensor | None = None) -> Batch:
         """Check a batch and bring it into the form that `formula` sees."""
         self._check_shapes(logits, target)
+        check_index(index, len(logits))
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         if target.is_floating_point():
+            if self._looks_at(logits):
+                _check_sums(target)
             return Batch(logits, target.to(logits.dtype), None, index)
         target = target.long()
         valid = counted(target, self.ignored)
@@ -309,19 +322,6 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise InputError(f"{name} must be {known} or {choices[-1]!r}, not {value!r}.")
 
 
-def _labels(ignore_index: int | Iterable[int] | None) -> tuple[int, ...]:
-    if ignore_index is None:
-        return ()
-    labels = [ignore_index] if isinstance(ignore_index, int) else ignore_index
-    if not isinstance(labels, Iterable) or isinstance(labels, str) or not all(_whole(i) for i in labels):
-        raise InputError(f"ignore_index must be one label or several, whole numbers, not {ignore_index!r}.")
-    return tuple(int(i) for i in labels)
-
-
-def _whole(label: object) -> bool:
-    return not isinstance(label, str | float) and hasattr(label, "__index__")
-
-
 def _class_weights(weight: Tensor | Iterable[float] | None) -> Tensor | None:
     try:
         return None if weight is None else torch.as_tensor(weight).float()
@@ -329,13 +329,43 @@ def _class_weights(weight: Tensor | Iterable[float] | None) -> Tensor | None:
         raise InputError(f"weight must be one number for each class, not {weight!r}.") from None
 
 
+def check_index(index: Tensor | None, rows: int) -> None:
+    """Raise `InputError` for ids of samples that are no (N,) integers."""
+    if index is None:
+        return
+    if not isinstance(index, Tensor) or index.shape != (rows,) or index.is_floating_point():
+        got = f"{index.dtype} of shape {tuple(index.shape)}" if isinstance(index, Tensor) else repr(index)
+        raise InputError(
+            f"index must be the ids of the samples, an integer tensor of shape ({rows},), not {got}."
+        )
+
+
+#: How far from 1 soft targets may sum; a softmax in bfloat16 reaches 0.004.
+_SUM_TOLERANCE = 0.01
+
+
+def _check_sums(target: Tensor) -> None:
+    # Values below 0 are allowed: the target that a loss implies may have some.
+    mass = target.sum(1, dtype=torch.promote_types(target.dtype, torch.float32))
+    wrong = ~((mass - 1).abs() <= _SUM_TOLERANCE)
+    if not wrong.any():
+        return
+    where = tuple(int(i) for i in wrong.nonzero()[0])
+    raise InputError(
+        f"The target of row {where if len(where) > 1 else where[0]} sums to {float(mass[where]):.4g}, but a "
+        "soft target holds probabilities, which sum to 1; normalise it, or give integer labels."
+    )
+
+
 def _refuse_nan(logits: Tensor, valid: Tensor | None) -> None:
-    bad = logits.isnan()
+    # A class may be masked by minus infinity.
+    bad = logits.isnan() | (logits == torch.inf)
     if valid is not None:
         bad &= valid.unsqueeze(1)
     if bad.any():
         where = tuple(int(i) for i in bad.nonzero()[0])
+        value = "NaN" if logits[where].isnan() else "inf"
         raise InputError(
-            f"The logits hold NaN, first at position {where}; lower the learning rate, clip the gradient, "
+            f"The logits hold {value}, first at position {where}; lower the learning rate, clip the gradient, "
             "or look for NaN in the input."
         )

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from calibrant.errors import InputError
 from calibrant.labels import check_labels, counted
-from calibrant.losses.base import Batch, Loss
+from calibrant.losses.base import Batch, Loss, check_index
 
 
 class BinaryLoss(Loss):
@@ -30,6 +30,7 @@ class BinaryLoss(Loss):
     def prepare(self, logits: Tensor, target: Tensor, index: Tensor | None = None) -> Batch:
         """Check a batch and bring it into the form that `formula` sees."""
         self._check_shapes(logits, target)
+        check_index(index, len(logits))
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         if target.is_floating_point():

@@ -186,7 +186,10 @@ class CALS(Loss):
         """Return the cross-entropy and the penalty of each row."""
         values = PENALTIES[self.penalty](*self._constraint(batch))
         penalty = values.mean(1) if self.class_reduction == "mean" else values.sum(1)
-        return {"ce": cross_entropy(batch), "penalty": penalty.mean() if self.penalise_ignored else penalty}
+        return {
+            "ce": cross_entropy(batch),
+            "penalty": batch.mean_of_all(penalty) if self.penalise_ignored else penalty,
+        }
 
     @torch.no_grad()
     def observe(self, logits: Tensor, target: Tensor, *, index: Tensor | None = None) -> None:

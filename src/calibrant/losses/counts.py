@@ -31,8 +31,13 @@ def check_counts(class_counts: Counts, *, positive: bool = True) -> Tensor:
         ...
         calibrant.errors.InputError: class_counts[1] is -3, but a number of samples is at least 0.
     """
-    values = class_counts if isinstance(class_counts, Tensor) else list(class_counts)
-    counts = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+    try:
+        values = class_counts if isinstance(class_counts, Tensor) else list(class_counts)
+        counts = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError):
+        raise InputError(
+            f"class_counts must list the training samples of each class, not be {class_counts!r}."
+        ) from None
     if counts.dim() != 1 or len(counts) < 2:
         raise InputError(
             f"class_counts must list the training samples of each of at least two classes, "

@@ -93,7 +93,7 @@ class MarginLoss(Loss):
         over_classes = penalty.mean(1) if self.class_reduction == "mean" else penalty.sum(1)
         return {
             "ce": cross_entropy(batch),
-            "margin": over_classes.mean() if self.penalise_ignored else over_classes,
+            "margin": batch.mean_of_all(over_classes) if self.penalise_ignored else over_classes,
         }
 
     def step_epoch(self) -> None:

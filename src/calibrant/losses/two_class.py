@@ -27,7 +27,8 @@ class TwoClassLoss(BinaryLoss):
         **settings: `weight`, `ignore_index` and `reduction` of `Loss`.
 
     Raises:
-        InputError: a loss that cannot take grey maps, learns from what it observes, or is binary already.
+        InputError: a loss that cannot take grey maps, learns from what it observes, takes more than logits and
+            targets, or is binary already.
 
     Example:
         >>> import torch
@@ -39,10 +40,11 @@ class TwoClassLoss(BinaryLoss):
 
     def __init__(self, loss: Loss, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        if loss.binary or not loss.soft_targets or type(loss).observe is not Loss.observe:
+        own = type(loss).observe is not Loss.observe or type(loss).forward is not Loss.forward
+        if loss.binary or not loss.soft_targets or own:
             raise InputError(
                 f"{type(loss).__name__} cannot be applied to binary maps: it must take soft targets of several "
-                "classes and learn nothing from what it observes."
+                "classes, learn nothing from what it observes, and take no more than logits and targets."
             )
         self.batch_level = loss.batch_level
         if self.batch_level and self.reduction == "none":
@@ -51,7 +53,9 @@ class TwoClassLoss(BinaryLoss):
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the loss on two classes."""
-        return self.loss.formula(as_two_classes(batch))
+        pairs = as_two_classes(batch)
+        self.loss._check_shapes(pairs.logits, pairs.target)
+        return self.loss.formula(pairs)
 
     def step_epoch(self) -> None:
         """Move what the loss moves along a schedule."""

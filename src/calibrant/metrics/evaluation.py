@@ -134,9 +134,10 @@ class _Bounds:
         self.state, self.level, self.seed = state, level, seed
 
     def of(self, name: str) -> tuple[float, float]:
-        """Return both ends of the interval of a metric."""
-        low, high = self._interval(name)
-        return float(low), float(high)
+        """Return both ends of the interval of a metric, within its range."""
+        least, most = DEFINITIONS[name].range
+        low, high = (min(max(float(end), least), most) for end in self._interval(name))
+        return low, high
 
     def _interval(self, name: str) -> Interval:
         state, sums, total = self.state, self.state.sums, self.state.count()

@@ -146,6 +146,7 @@ def binned_interval(
         return Interval(*(torch.tensor(math.nan, dtype=torch.float64),) * 2)
     gaps, weights, second = residual_sum.double() / n, count.double() / n, residual_sq.double() / n
     white = _white_noise(draws, gaps, seed)
+    second, worst = _with_unseen(second, gaps, weights, n, level)
     observed = statistic(gaps.unsqueeze(0), weights)[0]
     widening = math.sqrt(2) if gaps.dim() > 1 else 1.0
 
@@ -156,8 +157,27 @@ def binned_interval(
     even = torch.where(gaps < 0, -1.0, 1.0) * (second.clamp(min=0) / n).sqrt()
     low, high = _accepted(replicates(gaps), observed, level)
     high_if_even = _greatest(replicates(even), observed, level)
-    ends = statistic(torch.stack([low * gaps, high * gaps, high_if_even * even]), weights)
+    ends = statistic(torch.stack([low * gaps, high * gaps, high_if_even * even, worst]), weights)
     return Interval(ends[0], ends[1:].max())
+
+
+def _with_unseen(
+    second: Tensor, gaps: Tensor, weights: Tensor, n: float, level: float
+) -> tuple[Tensor, Tensor]:
+    r"""Return the mean squares with what errors may be unseen, and the gaps if there are as many as can be.
+
+    Sure predictions that are all right show no noise at all, though one in N may well be wrong. Where the
+    squares of all residuals sum to less than $z^2$, the rest is added, spread as the samples are; and the
+    accuracy may be lower by as much of the end of Wilson's interval for no error in N, $z^2/(N + z^2)$. A few
+    errors suffice for nothing to be added; the gaps are then 0. Of several classes an error concerns two.
+    """
+    z_sq = _normal_quantile(level) ** 2
+    concerned, classes = (2, len(gaps)) if gaps.dim() > 1 else (1, 1)
+    unseen = max(0.0, 1 - n * float(second.sum()) / (concerned * z_sq))
+    if not unseen:
+        return second, torch.zeros_like(gaps)
+    share = unseen * concerned / classes * weights
+    return second + z_sq / n * share, gaps + z_sq / (n + z_sq) * share
 
 
 def _accepted(replicates: Callable[[float], Tensor], observed: Tensor, level: float) -> tuple[float, float]:
@@ -321,6 +341,7 @@ def _inverted(
     n = float(count.sum())
     gaps = (count * confidence - correct) / n
     squares = ((count - correct) * confidence**2 + correct * (1 - confidence) ** 2) / n
+    squares, worst = _with_unseen(squares, gaps, count / n, n, level)
     white = _white_noise(draws, gaps, seed)
 
     def value(gaps: Tensor) -> Tensor:
@@ -336,7 +357,7 @@ def _inverted(
 
     low, high = _accepted(replicates(gaps), observed, level)
     high_if_even = _greatest(replicates(even), observed, level)
-    ends = value(torch.stack([low * gaps, high * gaps, high_if_even * even]))
+    ends = value(torch.stack([low * gaps, high * gaps, high_if_even * even, worst]))
     return Interval(ends[0], ends[1:].max())
 
 

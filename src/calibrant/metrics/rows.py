@@ -138,11 +138,16 @@ class Piece:
         """
         hit = self.at_label == self.confidence
         if self.values.shape[1] == 1:
-            return (self.counted(self.probs[:, 1]) >= 0.5) == self.labels.bool()
+            return self._second == self.labels.bool()
         doubtful = hit & (self.confidence <= 0.5 * (1 + SUM_TOLERANCE))
         if doubtful.any() and self._ties:
             hit[doubtful] = self.scores_of(doubtful).argmax(1) == self.labels[doubtful]
         return hit
+
+    @cached_property
+    def _second(self) -> Tensor:
+        """(m,) bool, whether one channel says class 1; one half does. A logit is not rounded first."""
+        return self.counted(self.values[:, 0] >= (0.0 if self.inputs == "logits" else 0.5))
 
     @cached_property
     def _ties(self) -> bool:
@@ -159,7 +164,7 @@ class Piece:
         """(m,) `argmax` of each row, of the logits where they were given."""
         _ = self.confidence
         if self.values.shape[1] == 1:
-            return (self.counted(self.probs[:, 1]) >= 0.5).long()
+            return self._second.long()
         # The first of several largest, as of argmax, which takes three times as long over channels.
         return self.counted(self._wide.max(1).indices)
 

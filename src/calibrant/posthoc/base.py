@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from calibrant.errors import InputError
 from calibrant.labels import check_labels, counted
+from calibrant.precision import KeepsDouble
 
 #: What a probability of 0 counts as where its logarithm must be a number.
 LEAST = 1e-12
@@ -18,7 +19,7 @@ class ConvergenceWarning(UserWarning):
     """A calibrator was fitted, but what it looked for does not exist or was not reached."""
 
 
-class Calibrator(nn.Module):
+class Calibrator(KeepsDouble):
     """A map from logits to better calibrated logits, fitted on held-out predictions.
 
     A method subclasses it, registers buffers that end in `_` for what it learns, keeps each argument of its
@@ -163,8 +164,8 @@ def check_classes(calibrator: Calibrator, classes: int, logits: Tensor) -> None:
     name = type(calibrator).__name__
     if not classes:
         raise InputError(f"{name} is not fitted; call fit(logits, target) first.")
-    if logits.dim() < 2 or logits.shape[1] != classes:
+    if logits.dim() < 2 or logits.shape[1] != classes or not logits.is_floating_point():
         raise InputError(
-            f"{name} was fitted to {classes} classes; it takes logits of shape (N, {classes}, *), not "
-            f"{tuple(logits.shape)}."
+            f"{name} was fitted to {classes} classes; it takes real logits of shape (N, {classes}, *), not "
+            f"{logits.dtype} of shape {tuple(logits.shape)}."
         )

@@ -105,7 +105,11 @@ class VennAbersCalibration(OneVsRest):
 
         Returns:
             Two float64 tensors (N, C, *).
+
+        Raises:
+            InputError: before `fit`, or for another number of classes than that of the fit.
         """
+        check_classes(self, int(self.classes_), logits)
         log_p, _ = log_shares(logits.movedim(1, -1))
         low, high = self._look_up(self._problems(log_p.exp()))
         if logits.shape[1] == 2:
@@ -208,6 +212,10 @@ class ConformalSets(Calibrator):
         """Return the sets."""
         check_classes(self, int(self.classes_), logits)
         log_p, quantile = logits.detach().double().log_softmax(1), self.quantile_.to(logits.device)
+        # Of such a row every comparison is false: an empty set would promise what is not known.
+        if not torch.compiler.is_compiling() and log_p.isnan().any():
+            row = int(log_p.isnan().nonzero()[0, 0])
+            raise InputError(f"The logits of row {row} hold NaN or infinity; remove such rows.")
         if self.score == "lac":
             return -log_p <= quantile + _ROUNDING * quantile.abs().clamp(min=1)
         p = log_p.exp()

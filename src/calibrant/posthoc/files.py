@@ -126,7 +126,7 @@ def load_calibrator(path: str | Path) -> SavedCalibrator:
     calibrator = ConformalSets(**arguments) if sets else create(header["method"], **arguments)
     try:
         calibrator.load_state_dict(state)
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         raise InputError(f"{path} lacks parts of a {header['method']} calibrator; fit it again.") from None
     return SavedCalibrator(calibrator, header["method"], header.get("class_names"))
 

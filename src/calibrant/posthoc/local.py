@@ -101,11 +101,11 @@ class LocalTemperatureScaling(Calibrator):
             # Where T has no minimum, its bound is a start like any other.
             warnings.simplefilter("ignore", ConvergenceWarning)
             scaling = TemperatureScaling().fit(rows, labels)
+        maps = _maps(logits)
+        given = _images(images, maps)
         device = logits.device
         self.temperature_ = scaling.temperature_.to(device)
         self.classes_ = torch.tensor(logits.shape[1], device=device)
-        maps = _maps(logits)
-        given = _images(images, maps)
         channels = maps.shape[1] + (0 if given is None else given.shape[1])
         weights = self._first_weights(channels, device)
         self._take(weights)

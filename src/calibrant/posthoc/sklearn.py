@@ -119,6 +119,8 @@ class CalibratedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator): 
         return labels
 
     def _cross_validated(self, estimator: Any, X: Any, index: NDArray[np.int64]) -> Tensor:
+        if not isinstance(self.folds, int | np.integer) or self.folds < 2:
+            raise ValueError(f"folds must be a whole number of at least 2, not {self.folds!r}.")
         folds = min(self.folds, int(np.bincount(index).min()))
         if folds < 2:
             raise ValueError(

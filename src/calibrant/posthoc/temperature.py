@@ -93,7 +93,7 @@ class TemperatureScaling(Calibrator):
             raise InputError(
                 f"criterion='ece' needs a grid: one of {', '.join(GRIDS)}, or your own temperatures."
             )
-        if not 0 < bounds[0] < bounds[1] < math.inf:
+        if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < math.inf:
             raise InputError(f"bounds must be two temperatures, 0 < low < high, not {bounds}.")
         self.criterion, self.n_bins, self.bounds = criterion, n_bins, bounds
         self.grid = _candidates(grid)
@@ -110,7 +110,9 @@ class TemperatureScaling(Calibrator):
             warnings.warn(found.complaint, ConvergenceWarning, stacklevel=4)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Return logits / T."""
+        """Return logits / T; raises `InputError` for what is not real."""
+        if not logits.is_floating_point():
+            raise InputError(f"TemperatureScaling takes real logits, not {logits.dtype}.")
         work = torch.promote_types(logits.dtype, torch.float32)
         return (logits.to(work) / self.temperature_.to(logits.device, work)).to(logits.dtype)
 

@@ -68,6 +68,14 @@ def state_dict_holds_the_fit(make: Factory, classes: int) -> None:
     assert torch.equal(other(logits), fitted(logits)), "the result differs after load_state_dict"
 
 
+def a_cast_leaves_the_fit(make: Factory, classes: int) -> None:
+    """A calibrator that is cast with the network in front of it gives the same result."""
+    logits, target = predictions(classes)
+    fitted = make().fit(logits, target)
+    before = fitted(logits)
+    assert torch.equal(fitted.half().float()(logits), before), "the result differs after .half()"
+
+
 def fit_is_deterministic(make: Factory, classes: int) -> None:
     """Two fits agree bit by bit, whatever the global random state, and the random state is left alone."""
     logits, target = predictions(classes)
@@ -221,6 +229,7 @@ CHECKS: tuple[Callable[[Factory, int], None], ...] = (
     keeps_shape_type_and_device,
     fit_leaves_its_arguments_alone,
     state_dict_holds_the_fit,
+    a_cast_leaves_the_fit,
     fit_is_deterministic,
     fit_returns_itself,
     nll_is_never_worse_than_none,

@@ -225,25 +225,52 @@ def terms_add_up(make: Factory, classes: int) -> None:
 
 
 def mistakes_are_refused(make: Factory, classes: int) -> None:
-    """Wrong shapes, labels out of range and NaN raise InputError."""
+    """Wrong shapes, labels out of range, soft targets that are none, NaN and infinity raise InputError."""
     loss = make()
     logits, target = random_batch(loss, classes)
     _assert_refuses(lambda: value_of(loss, logits, target[:-1]), "a target of another length")
     _assert_refuses(lambda: value_of(loss, logits.detach().long(), target), "integer logits")
     _assert_refuses(lambda: value_of(loss, logits, torch.full_like(target, classes)), "a label out of range")
-    broken = logits.detach().clone()
-    broken.view(-1)[0] = float("nan")
-    _assert_refuses(lambda: value_of(loss, broken, target), "NaN logits")
+    for value in (torch.nan, torch.inf):
+        broken = logits.detach().index_fill(0, torch.tensor([0]), value)
+        _assert_refuses(lambda broken=broken: value_of(loss, broken, target), f"logits of {value}")  # type: ignore[misc]
+    if loss.soft_targets and not loss.binary:
+        _assert_refuses(lambda: value_of(loss, logits, logits.detach()), "a soft target of logits")
+    if loss.needs_index:
+        column = torch.arange(len(logits)).unsqueeze(1)
+        _assert_refuses(lambda: loss(logits, target, index=column), "an index of two axes")
+
+
+def _teach(loss: Loss, logits: Tensor, target: Tensor) -> None:
+    """Let a loss that learns see a batch, and end the epoch, twice."""
+    for _ in range(2):
+        if "validation" in loss.observes:
+            loss.observe(logits.detach(), target)
+        if "train" in loss.observes:
+            loss.observe(logits.detach(), target, index=torch.arange(len(logits)))
+        loss.step_epoch()
 
 
 def state_survives_a_round_trip(make: Factory, classes: int) -> None:
-    """A loss restored from another's state dict gives the same value."""
+    """A loss restored from the state dict of another, which has learned, gives the same value."""
     loss, other = make(), make()
     logits, target = random_batch(loss, classes)
+    _teach(loss, logits, target)
     other.load_state_dict(loss.state_dict())
     _assert_close(
         _value_and_gradient(other, logits, target)[0], _value_and_gradient(loss, logits, target)[0], "values"
     )
+
+
+def a_cast_leaves_what_is_learned(make: Factory, classes: int) -> None:
+    """A loss that is cast with its network learns on, and gives the same value but for rounding."""
+    loss, cast = make(), make().half()
+    logits, target = random_batch(loss, classes)
+    for each in (loss, cast):
+        _teach(each, logits, target)
+    whole, _ = _value_and_gradient(loss, logits, target)
+    tolerance = 0.01 * (1 + float(whole.abs().max()))
+    _assert_close(_value_and_gradient(cast, logits, target)[0], whole, "values", tolerance)
 
 
 def _assert_refuses(call: Callable[[], object], what: str) -> None:
@@ -291,4 +318,5 @@ CHECKS: tuple[Callable[[Factory, int], None], ...] = (
     terms_add_up,
     mistakes_are_refused,
     state_survives_a_round_trip,
+    a_cast_leaves_what_is_learned,
 )

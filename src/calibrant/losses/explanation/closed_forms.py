@@ -142,6 +142,11 @@ def closed_form_target(loss: Loss, logits: Tensor, target: Tensor, *, index: Ten
     batch = loss.prepare(logits.detach(), target, index)
     if batch.soft and not loss.binary:
         raise InputError(f"The closed form of {type(loss).__name__} takes labels, not probabilities.")
+    if batch.valid is not None and getattr(loss, "penalise_ignored", False) and not batch.valid.all():
+        raise InputError(
+            f"With penalise_ignored {type(loss).__name__} has a closed form only where no row is ignored; use "
+            "implicit_target."
+        )
     p = probabilities(loss, batch.logits)
     implied = form.target(loss, batch)
     weight = loss._row_weight(batch)
