@@ -111,7 +111,7 @@ def test_mistakes():
         TwoClassLoss(ScBCE())
     with pytest.raises(InputError, match="reduction='none' does not exist"):
         TwoClassLoss(SoftBinnedECE(), reduction="none")
-    with pytest.raises(InputError, match="RankMixup cannot be applied to binary maps: .* no more than logits"):
+    with pytest.raises(InputError, match=r"RankMixup cannot be applied to binary maps: .* no more than logits"):
         TwoClassLoss(RankMixup())
     with pytest.raises(InputError, match="NACL looks at neighbouring pixels"):
         TwoClassLoss(create("nacl"))(torch.zeros(2, 1), torch.zeros(2, 1))
