@@ -1,6 +1,7 @@
 """Things that are found by name: losses, metrics, datasets."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from types import UnionType
@@ -9,6 +10,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, 
 from calibrant.errors import InputError, nearest
 
 T = TypeVar("T")
+_POWER = re.compile(r"[+-]?\d+[eE][+-]?\d+")
 
 
 class Registry(Generic[T]):
@@ -96,6 +98,43 @@ class Registry(Generic[T]):
         if missing:
             raise InputError(f"The {self.kind} {name!r} needs {', '.join(missing)}.")
         return factory(**given)
+
+
+def parse_named(text: str, kind: str, example: str) -> tuple[str, dict[str, Any]]:
+    """Read "name" or "name:option=value,option=value", the values as YAML.
+
+    Args:
+        text: what the user wrote.
+        kind: what is named, for the error messages ("loss").
+        example: of what could be written.
+
+    Raises:
+        InputError: an option without a value, or a value that cannot be read.
+
+    Example:
+        >>> parse_named("histogram:n_bins=10,edges=equal_width", "method", "histogram:n_bins=10")
+        ('histogram', {'n_bins': 10, 'edges': 'equal_width'})
+        >>> parse_named("auto:candidates=[temperature, vector],folds=3", "method", "auto:folds=3")
+        ('auto', {'candidates': ['temperature', 'vector'], 'folds': 3})
+        >>> parse_named("mbls:alpha=1e-1", "loss", "mbls:margin=6")
+        ('mbls', {'alpha': 0.1})
+    """
+    import yaml
+
+    name, _, rest = text.partition(":")
+    options = {}
+    # At the commas that no bracket holds.
+    for pair in filter(None, re.split(r",(?![^\[(]*[\])])", rest)):
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise InputError(f"The {kind} {text!r} has no value for {key!r}; write {example}.")
+        try:
+            read = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"The {kind} {text!r} has a value that cannot be read, {value!r}.") from None
+        # YAML takes 1e-1, without a point, for a word.
+        options[key.strip()] = float(read) if isinstance(read, str) and _POWER.fullmatch(read) else read
+    return name, options
 
 
 class _Argument(NamedTuple):

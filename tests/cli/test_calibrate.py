@@ -95,6 +95,23 @@ def test_the_method_is_chosen_and_the_reasons_are_shown(capsys, tmp_path):
     assert open_predictions(tmp_path / "b.safetensors").inputs == "logits"
 
 
+def test_predictions_that_cannot_judge_the_calibrator_are_refused(capsys, files, tmp_path):
+    with np.load(files / "test.npz") as given:
+        np.savez(
+            tmp_path / "swapped.npz",
+            probs=given["probs"][:, ::-1],
+            y_true=9 - given["y_true"],
+            class_names=given["class_names"][::-1],
+        )
+    for test, said in (
+        (tmp_path / "swapped.npz", "Class 0 is 'digit 0' in"),
+        (files / "val.npz", "to which the calibrator is fitted: leave it out to measure by cross-validation"),
+    ):
+        status, _, err = say(capsys, "calibrate", files / "val.npz", "--method", "temperature", "--test", test)
+        assert status == 2
+        assert said in err
+
+
 def test_maps_with_labels_that_do_not_count(capsys, tmp_path):
     generator = np.random.default_rng(0)
     logits = 3 * generator.normal(size=(8, 3, 6, 5)).astype(np.float32)

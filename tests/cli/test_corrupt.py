@@ -120,7 +120,10 @@ def test_published_images_are_judged_too(runs, tmp_path, capsys):
     np.save(folder / "frost.npy", same)
     np.save(folder / "labels.npy", np.tile(test.targets.numpy(), 5).astype(np.uint8))
     result = judge_corruptions(RunFolder(runs / "ce"), CorruptionPlan(severities=[4], folder=folder))
-    assert result.path.name == "TINY-C-all-seed0.json"
+    assert result.path.name == "read-TINY-C-all-seed0.json"
+    (folder / "frost.npy").rename(folder / "speckle_noise.npy")
+    with pytest.raises(InputError, match="TINY-C holds no corruption of the benchmark: name others"):
+        judge_corruptions(RunFolder(runs / "ce"), CorruptionPlan(folder=folder))
     assert result.names == ["frost"]
     assert result.values("frost", 4) == result.values("clean", 0)
 

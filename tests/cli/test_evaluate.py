@@ -289,6 +289,50 @@ def test_a_wrong_flag_is_one_sentence_and_status_2(capsys, flags: list[str], sai
     assert said in err
 
 
+def test_files_of_one_name_are_told_apart(capsys, cancer: Said, tmp_path: Path) -> None:
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        np.savez(tmp_path / folder / "test.npz", logits=cancer.logits, target=cancer.target)
+    page = tmp_path / "page.html"
+    status, out, err = say(
+        capsys, tmp_path / "first" / "test.npz", tmp_path / "second" / "test.npz", "--out", page
+    )
+    assert (status, err) == (0, "")
+    heads = [line.split() for line in out.splitlines() if line.split()[:1] in (["first/test.npz"], ["less"])]
+    assert heads == [["first/test.npz", "second/test.npz"], ["less", "first/test.npz", "second/test.npz"]]
+    assert "second/test.npz" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [("a.npz", "a.npz, which is read: choose another file"), ("a.pdf", "as .html, not as 'a.pdf'")],
+)
+def test_a_page_takes_no_place_that_it_may_not(
+    capsys, cancer: Said, tmp_path: Path, out: str, said: str
+) -> None:
+    np.savez(tmp_path / "a.npz", logits=cancer.logits, target=cancer.target)
+    before = (tmp_path / "a.npz").read_bytes()
+    status, _, err = say(capsys, tmp_path / "a.npz", "--out", tmp_path / out)
+    assert status == 2
+    assert said in err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.npz": before}
+
+
+def test_what_archivers_leave_behind_is_no_array(capsys, cancer: Said, tmp_path: Path) -> None:
+    np.save(tmp_path / "logits.npy", cancer.logits)
+    np.save(tmp_path / "targets.npy", cancer.target)
+    (tmp_path / "._targets.npy").write_bytes(b"litter")
+    for path in (tmp_path, tmp_path / "logits.npy"):
+        assert say(capsys, path)[0] == 0
+
+
+def test_labels_in_bfloat16_are_read(capsys, cancer: Said, tmp_path: Path) -> None:
+    tensors = {"logits": torch.tensor(cancer.logits), "targets": torch.tensor(cancer.target).bfloat16()}
+    save_file(tensors, tmp_path / "a.safetensors")
+    status, out, _ = say(capsys, tmp_path / "a.safetensors", "--json")
+    assert (status, json.loads(out)["rows"]) == (0, len(cancer.target))
+
+
 def test_a_missing_pyarrow_is_one_sentence(capsys, tmp_path: Path, monkeypatch) -> None:
     path = parquet_of(tmp_path, prob=[0.1, 0.2], y=[0, 1])
     monkeypatch.setitem(sys.modules, "pyarrow", None)

@@ -9,10 +9,13 @@ from calibrant.errors import InputError
 def test_options_of_a_loss_are_typed():
     assert parse_loss("ls:alpha=1e-1, weight=null,flag=true") == {
         "name": "ls",
-        "args": {"alpha": "1e-1", "weight": None, "flag": True},
+        "args": {"alpha": 0.1, "weight": None, "flag": True},
     }
     with pytest.raises(InputError, match="no value for 'margin'"):
         parse_loss("mbls:margin")
+    with pytest.raises(InputError, match=r"has a value that cannot be read, '\[1'"):
+        parse_loss("mbls:margin=[1")
+    assert parse_loss("ce:ignore_index=[0,1]")["args"] == {"ignore_index": [0, 1]}
 
 
 def test_a_plan_is_one_seed_of_all_methods_after_the_other():

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from calibrant.compare.columns import COLUMNS, GROUPS
-from calibrant.compare.significance import holm
+from calibrant.compare.significance import against_leader, best, holm
 from calibrant.compare.table import Table, tabulate
 from calibrant.errors import InputError
+from calibrant.metrics import PairedTest
 from calibrant.training.judging import judge
 from calibrant.training.run_folder import Predictions, RunFolder
 
@@ -327,6 +328,18 @@ def test_data_of_another_kind_has_a_table_of_its_own(runs, tmp_path):
     splits = [line["split"] for line in csv.DictReader(io.StringIO(table.to_csv()))]
     assert splits.count("far") == splits.count("test") == len(splits) // 2
     assert json.loads(table.to_json())["others"][0]["split"] == "far"
+
+
+def test_a_method_that_the_test_finds_better_than_the_leader_is_not_worse():
+    class OnSharedSeeds:
+        def test(self, name, leader, metric, stage):
+            return {"b": PairedTest(-0.06, -0.08, -0.04, 0.0005), "c": PairedTest(0.06, 0.04, 0.08, 0.0005)}[
+                name
+            ]
+
+    found = against_leader({"a": 0.07, "b": 0.11, "c": 0.12}, "ece", "none", OnSharedSeeds())
+    assert {name: each.worse for name, each in found.items()} == {"b": False, "c": True}
+    assert best(found) == {"a", "b"}
 
 
 def test_nothing_to_tabulate_is_refused():

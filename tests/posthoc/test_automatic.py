@@ -100,6 +100,15 @@ def test_wrong_options_are_refused(options: dict[str, object], said: str) -> Non
         AutoCalibration(**options)
 
 
+def test_no_calibration_is_a_choice_that_can_be_written(tmp_path: Path) -> None:
+    logits, target = drawn(torch.ones(3))
+    auto = AutoCalibration(["temperature"]).fit(logits, target)
+    assert auto.chosen_ == "none"
+    assert "NoCalibration()" in repr(auto)
+    restored = load_calibrator(save_calibrator(auto, tmp_path / "auto.safetensors")).calibrator
+    assert torch.equal(restored(logits), logits)
+
+
 @pytest.mark.parametrize("name", [n for n in list_calibrators() if n != "auto"])
 def test_a_file_restores_every_calibrator(name: str, tmp_path: Path) -> None:
     logits, target = drawn(torch.tensor([0.3, 1.0, 2.0]), n=200)

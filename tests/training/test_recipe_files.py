@@ -72,6 +72,17 @@ def test_the_method_names_only_options_that_are_not_the_recipes():
             "decouple: {method: tau_norm, shift_bn: true}",
             "with decouple.method 'tau_norm', only with 'crt', 'lws', 'mislas'. Leave it at False",
         ),
+        ("inherit: digits\ntrain:", "train must hold keys and values, not None."),
+        ("data: 3", "data must hold keys and values, not 3."),
+        ("train: {optimizer: null}", "train.optimizer must hold keys and values, not None."),
+        ("train: {epochs: null}", "train.epochs must hold a value, not null"),
+        ("losses: null", "losses must hold a value, not null"),
+        ("posthoc:", "posthoc must hold a value, not null"),
+        ("seeds: []", "seeds must list at least one"),
+        ("seeds: [99999999999999999999]", "seeds must be at least 0 and below 2**32"),
+        ("seed: -1", "seed must be at least 0 and below 2**32"),
+        ("data: {train: 0}", "data.train must be at least 1, not 0"),
+        ("name: ..", "name must be"),
         ("train: {epochs: many}", "train.epochs must be int, not 'many'."),
         ("trainer: {precision: fp8}", "trainer.precision must be"),
         ("inherit: cifar10/cee", "There is no recipe 'cifar10/cee'; did you mean 'cifar10/ce'?"),
@@ -88,6 +99,12 @@ def test_a_mistake_is_one_sentence_with_the_remedy(tmp_path, text, said):
     assert "\n" not in str(caught.value)
 
 
+def test_a_recipe_in_another_encoding_is_said(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes(b"# caf\xe9\nseed: 0\n")
+    with pytest.raises(InputError, match=r"latin\.yaml is no YAML: 'utf-8' codec can't decode byte 0xe9"):
+        load_recipe(str(tmp_path / "latin.yaml"))
+
+
 def test_a_recipe_that_is_not_there_is_named():
     with pytest.raises(InputError, match="did you mean 'digits'"):
         load_recipe("digit")
@@ -101,6 +118,10 @@ def test_only_what_changes_the_experiment_is_a_difference():
     other = build_recipe({"train": {"epochs": 4, "loss": {"name": "mbls", "args": {"margin": 2}}}})
     assert difference(to_yaml(recipe), moved) == []
     assert difference(to_yaml(recipe), recipe) == []
+    rounded = build_recipe({"train": {"epochs": 3}, "trainer": {"precision": "bf16-mixed"}})
+    assert difference(to_yaml(recipe), rounded) == ["trainer.precision '32-true', not 'bf16-mixed'"]
+    with pytest.raises(InputError, match=r"some/recipe\.yaml is no YAML"):
+        difference("a: [", recipe, "some/recipe.yaml")
     assert "train.epochs 3, not 4" in difference(to_yaml(recipe), other)
     assert "train.loss.args.margin None, not 2" in difference(to_yaml(recipe), other)
 

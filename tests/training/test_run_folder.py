@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from calibrant.errors import InputError
+from calibrant.training.errors import read_errors
 from calibrant.training.files import write_text
+from calibrant.training.gap_maps import read_means, read_worst
+from calibrant.training.levels import read_ends, read_levels
 from calibrant.training.run_folder import Predictions, RunFolder, find_runs
 
 
@@ -30,6 +33,31 @@ def test_a_run_is_finished_by_its_result(tmp_path):
     run.write_result({"schema": 1})
     assert run.finished
     assert json.loads(run.result_path.read_text()) == {"schema": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "read"),
+    [
+        ("errors.csv", "id,truth,said\n1,2\n", read_errors),
+        ("levels.csv", "name,level\na,\n", read_levels),
+        ("levels.csv", "name,level\na,0.5\n", read_ends),
+        ("gaps.safetensors", "cut", read_means),
+        ("gaps/worst.csv", "name,confidence,accuracy\na,0.5,0.5\n", read_worst),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_one_sentence(tmp_path, name, content, read):
+    write_text(tmp_path / name, content)
+    with pytest.raises(InputError, match=rf"{name} is damaged \(.+\); delete it\.$") as caught:
+        read(RunFolder(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"metrics": []}, {"data": None}, {"seed": "x"}])
+def test_a_result_of_another_shape_is_refused(tmp_path, wrong):
+    run = RunFolder(tmp_path)
+    run.write_result({"recipe": "r", "method": "ce", "seed": 0, "metrics": {}, "data": {}, **wrong})
+    with pytest.raises(InputError, match=f"says nothing of '{next(iter(wrong))}'; delete it to run again"):
+        run.result()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from calibrant.cli.calibrate import opened
+from calibrant.cli.outputs import refuse_overwriting
 from calibrant.posthoc import ConformalSets, load_calibrator
 from calibrant.predictions.mended import MendedFile, write_predictions
 
@@ -15,6 +16,7 @@ def execute(options: dict[str, Any]) -> None:
     path = options["calibrator"]
     saved = load_calibrator(path)
     calibrator = saved.calibrator
+    refuse_overwriting(options["out"], [path, options["predictions"]])
     file = opened(options["predictions"], options, unlabelled=True)
     saved.refuse_other_classes(path, file.class_names, str(file.path))
     sets = calibrator if isinstance(calibrator, ConformalSets) else None

@@ -1,21 +1,21 @@
 """`calibrant calibrate PREDICTIONS`."""
 
 import json
-import re
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from calibrant.cli.outputs import refuse_overwriting
 from calibrant.cli.sets import calibrate_sets, read_as
 from calibrant.errors import InputError
 from calibrant.metrics import PairedTest
@@ -27,11 +27,12 @@ from calibrant.posthoc import (
     cross_validated,
     save_calibrator,
 )
-from calibrant.posthoc.files import CONFORMAL
+from calibrant.posthoc.files import CONFORMAL, first_other
 from calibrant.predictions import PredictionFile, open_predictions
 from calibrant.predictions.judgement import Judgement, compare, judge
 from calibrant.predictions.mended import MendedFile, as_logits
 from calibrant.predictions.shown import MEASURES, as_json, cell, change, tests_as_json
+from calibrant.registry import parse_named
 
 #: Width of what is printed where there is no terminal.
 _WIDTH = 120
@@ -40,7 +41,7 @@ _FOLDS = 5
 
 def execute(options: dict[str, Any]) -> None:
     """Fit a calibrator to predictions, write it, and judge them before and after."""
-    name, arguments = parse_method(options.get("method", "auto"))
+    name, arguments = parse_named(options.get("method", "auto"), "method", "histogram:n_bins=10")
     counts = options.get("class_counts")
     file = opened(options["predictions"], options)
     test = opened(options["test"], options) if "test" in options else None
@@ -48,6 +49,19 @@ def execute(options: dict[str, Any]) -> None:
         raise InputError(
             f"{test.path} holds predictions of {test.classes} classes, {file.path} of {file.classes}."
         )
+    if test is not None:
+        if (k := first_other(file.class_names, test.class_names)) is not None:
+            raise InputError(
+                f"Class {k} is {file.class_names[k]!r} in {file.path} and {test.class_names[k]!r} in "
+                f"{test.path}: bring the columns into the same order."
+            )
+        if Path(test.path).resolve() == Path(file.path).resolve():
+            raise InputError(
+                f"--test names {test.path}, to which the calibrator is fitted: leave it out to measure by "
+                "cross-validation, or name other predictions."
+            )
+    if "out" in options:
+        refuse_overwriting(options["out"], [file.path, *([] if test is None else [test.path])])
     if name == CONFORMAL:
         calibrate_sets(file, test, arguments, options)
         return
@@ -91,32 +105,6 @@ def execute(options: dict[str, Any]) -> None:
     _show(console, before, after, tests, _where(file, test, fitted))
     if saved is not None:
         say(f"Calibrator: {saved}  (calibrant apply {saved} PREDICTIONS --out FILE)")
-
-
-def parse_method(text: str) -> tuple[str, dict[str, Any]]:
-    """Read "name" or "name:option=value,option=value".
-
-    Raises:
-        InputError: an option without a value.
-
-    Example:
-        >>> parse_method("histogram:n_bins=10,edges=equal_width")
-        ('histogram', {'n_bins': 10, 'edges': 'equal_width'})
-        >>> parse_method("auto:candidates=[temperature, vector],folds=3")
-        ('auto', {'candidates': ['temperature', 'vector'], 'folds': 3})
-    """
-    name, _, rest = text.partition(":")
-    arguments = {}
-    # At the commas that no bracket holds.
-    for pair in filter(None, re.split(r",(?![^\[(]*[\])])", rest)):
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise InputError(f"The method {text!r} has no value for {key!r}; write histogram:n_bins=10.")
-        try:
-            arguments[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"The method {text!r} has a value that cannot be read, {value!r}.") from None
-    return name, arguments
 
 
 def opened(path: str, options: dict[str, Any], *, unlabelled: bool = False) -> PredictionFile:

@@ -22,7 +22,7 @@ def execute(options: dict[str, Any]) -> None:
     root = Path(options.pop("runs", "runs"))
     runs = plan(names, options, losses=losses, seeds=seeds, root=root)
 
-    from calibrant.compare.check import check, refuse_others
+    from calibrant.compare.check import check, refuse_other_data, refuse_others
     from calibrant.compare.table import describe, tabulate
     from calibrant.compare.workers import run_all
     from calibrant.training.run_folder import RunFolder
@@ -32,8 +32,9 @@ def execute(options: dict[str, Any]) -> None:
     refuse_others(every)
     waiting = [(recipe, folder) for recipe, folder in every if not RunFolder(folder).finished]
     console = Console()
+    refuse_other_data(runs)
     if waiting:
-        console.print(describe(check(waiting)), highlight=False, soft_wrap=True)
+        console.print(describe(check(waiting)), highlight=False, soft_wrap=True, markup=False)
     if len(waiting) < len(every):
         console.print(
             f"{len(every) - len(waiting)} of {len(every)} runs are finished already.", highlight=False
@@ -53,7 +54,9 @@ def execute(options: dict[str, Any]) -> None:
         write_text(home / "table.json", table.to_json())
         write_text(home / "table.csv", table.to_csv())
         page = _report(finished, table, home / "report.html", f"Calibrant: {table.title}")
-        console.print(f"Table: {home / 'table.txt'} (.json, .csv). {page}", highlight=False, soft_wrap=True)
+        console.print(
+            f"Table: {home / 'table.txt'} (.json, .csv). {page}", highlight=False, soft_wrap=True, markup=False
+        )
     if failures:
         reasons = "; ".join(f"{folder}: {reason}" for folder, reason in failures.items())
         raise InputError(f"{len(failures)} of {len(every)} runs failed: {reasons}")

@@ -27,7 +27,7 @@ def execute(options: dict[str, Any]) -> None:
     )
     console = Console()
     for number, run in enumerate(runs, start=1):
-        console.print(f"{number} of {len(runs)}: {run.path}", highlight=False, soft_wrap=True)
+        console.print(f"{number} of {len(runs)}: {run.path}", highlight=False, soft_wrap=True, markup=False)
         with StepProgress(console, len(runs)) as progress:
             judge_corruptions(run, plan, lambda done, all_: progress.draw("corruptions", done, all_))
     table = tabulate_corruptions(runs, plan)

@@ -104,6 +104,9 @@ class GridProgress(_Bar):
         for folder in done:
             if folder not in self._told and not self.console.is_terminal:
                 self.console.print(
-                    f"{len(self._told) + 1} of {count}: {folder} is finished", highlight=False, soft_wrap=True
+                    f"{len(self._told) + 1} of {count}: {folder} is finished",
+                    highlight=False,
+                    soft_wrap=True,
+                    markup=False,
                 )
             self._told.add(folder)

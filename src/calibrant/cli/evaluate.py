@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from calibrant.cli.outputs import refuse_overwriting
 from calibrant.errors import InputError, nearest
 from calibrant.metrics import PairedTest
 from calibrant.metrics.definitions import DEFINITIONS
 from calibrant.metrics.evaluation import STANDARD
 from calibrant.predictions import open_predictions
 from calibrant.predictions.judgement import Judgement, compare, judge
-from calibrant.predictions.shown import MEASURES, as_json, change, lines, tests_as_json
+from calibrant.predictions.shown import MEASURES, as_json, change, lines, short_names, tests_as_json
 from calibrant.predictions.words import statements
 
 #: What may fail above a bound: metrics of which less is better.
@@ -36,6 +37,10 @@ def execute(options: dict[str, Any]) -> int:
     if out is not None:
         # An extra that is missing is told before the work, not after it.
         from calibrant.report.predictions_page import write_predictions_report
+
+        refuse_overwriting(out, paths)
+        if out.suffix not in (".html", ".htm"):
+            raise InputError(f"The page is written as .html, not as {out.name!r}.")
     files = [
         open_predictions(
             path,
@@ -107,7 +112,7 @@ def _print(found: Sequence[Judgement], tests: dict[str, dict[str, PairedTest]], 
             highlight=False,
             markup=False,
         )
-    heads = [Path(each.name).name if len(found) > 1 else "value" for each in found]
+    heads = short_names([each.name for each in found]) if len(found) > 1 else ["value"]
     _show(console, ["", *heads], lines(found), "In brackets: the 95 % interval.")
     for each in found:
         if len(found) > 1:
@@ -129,13 +134,15 @@ def _print_tests(console: Console, found: Sequence[Judgement], tests: dict[str, 
         return
     untested = [each.name for each in found[1:] if each.name not in tests]
     if tests:
+        names = [each.name for each in found]
+        short = dict(zip(names, short_names(names), strict=True))
         table = []
         for metric, measure in MEASURES.items():
             if any(metric in each for each in tests.values()):
                 table.append([measure.head, *(change(each.get(metric), measure) for each in tests.values())])
         _show(
             console,
-            [f"less {Path(found[0].name).name}", *(Path(name).name for name in tests)],
+            [f"less {short[found[0].name]}", *(short[name] for name in tests)],
             table,
             "Paired randomisation tests on the same samples, not corrected for their number.",
         )

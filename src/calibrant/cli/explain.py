@@ -272,5 +272,8 @@ def _show(told: _Told, out: Path | None) -> None:
         console.print(note, highlight=False, markup=False)
     if out is not None:
         console.print(
-            f"{'Page' if out.suffix == '.html' else 'Figure'}: {out}", highlight=False, soft_wrap=True
+            f"{'Page' if out.suffix == '.html' else 'Figure'}: {out}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
         )

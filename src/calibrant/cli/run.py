@@ -26,4 +26,4 @@ def execute(options: dict[str, Any]) -> None:
     if not is_first():
         return
     show(console, tabulate([finished]))
-    console.print(f"The run is in {target}.", highlight=False, soft_wrap=True)
+    console.print(f"The run is in {target}.", highlight=False, soft_wrap=True, markup=False)

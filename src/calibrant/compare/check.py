@@ -17,6 +17,17 @@ def refuse_others(runs: Sequence[tuple[Recipe, Path]]) -> None:
         refuse_other(RunFolder(folder), recipe)
 
 
+def refuse_other_data(runs: Sequence[tuple[Recipe, Path]]) -> None:
+    """Raise `InputError` where the data are not the same for all."""
+    first = runs[0][0]
+    for recipe, _ in runs:
+        if recipe.data != first.data:
+            raise InputError(
+                f"{first.name} and {recipe.name} are of different data ({first.data.name} and "
+                f"{recipe.data.name}, or other sizes): compare recipes of the same data."
+            )
+
+
 def check(runs: Sequence[tuple[Recipe, Path]]) -> dict[str, Any]:
     """Build the data, the network and the loss of each method once; return the description of the data.
 
@@ -24,13 +35,9 @@ def check(runs: Sequence[tuple[Recipe, Path]]) -> dict[str, Any]:
         InputError: one of them cannot be built, or the data are not the same for all.
     """
     first = runs[0][0]
+    refuse_other_data(runs)
     images = read_data(first)
     for recipe in {(recipe.name, recipe.method): recipe for recipe, _ in runs}.values():
-        if recipe.data != first.data:
-            raise InputError(
-                f"{first.name} and {recipe.name} are of different data ({first.data.name} and "
-                f"{recipe.data.name}, or other sizes): compare recipes of the same data."
-            )
         if recipe.trainer.devices > 1:
             raise InputError(
                 f"trainer.devices is {recipe.trainer.devices}, but a comparison runs each method on one: "

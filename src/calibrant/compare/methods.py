@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from calibrant.errors import InputError
+from calibrant.registry import parse_named
 from calibrant.training.recipe import DecoupleConfig, Recipe
 from calibrant.training.recipe_files import difference, folder_of, load_recipe, merge, to_yaml
 from calibrant.training.run_folder import RunFolder
@@ -20,7 +19,7 @@ def parse_loss(text: str) -> dict[str, Any]:
     """Read "name" or "name:option=value,option=value" as the tree of a recipe's loss.
 
     Raises:
-        InputError: an option without a value.
+        InputError: an option without a value, or with one that cannot be read.
 
     Example:
         >>> parse_loss("mbls:margin=6,class_reduction=sum")
@@ -28,16 +27,8 @@ def parse_loss(text: str) -> dict[str, Any]:
         >>> parse_loss("ce")
         {'name': 'ce'}
     """
-    name, colon, rest = text.partition(":")
-    if not colon:
-        return {"name": name}
-    options = {}
-    for pair in rest.split(","):
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise InputError(f"The loss {text!r} has no value for {key!r}; write mbls:margin=6,alpha=0.1.")
-        options[key.strip()] = yaml.safe_load(value)
-    return {"name": name, "args": options}
+    name, options = parse_named(text, "loss", "mbls:margin=6,alpha=0.1")
+    return {"name": name, "args": options} if options else {"name": name}
 
 
 def plan(

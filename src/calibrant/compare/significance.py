@@ -145,7 +145,9 @@ def against_leader(means: dict[str, float], metric: str, stage: str, test: Paire
     leader = min(finite, key=lambda name: sign * finite[name])
     tested = {name: test.test(name, leader, metric, stage) for name in finite if name != leader}
     known = {name: each for name, each in tested.items() if each is not None and not math.isnan(each.p_value)}
-    worse = holm({name: each.p_value for name, each in known.items()}, LEVEL)
+    apart = holm({name: each.p_value for name, each in known.items()}, LEVEL)
+    # Where seeds are missing, the test on those that both have may find a method better than the leader.
+    worse = {name for name in apart if sign * known[name].difference > 0}
     return {name: Against(leader, *each, name in worse) for name, each in known.items()}
 
 

@@ -162,7 +162,7 @@ class Table:
         from rich.text import Text
 
         table = RichTable(
-            title=self.title if self.split == TEST else f"{self.title}, on {self.split}",
+            title=Text(self.title if self.split == TEST else f"{self.title}, on {self.split}", "table.title"),
             caption=Text(
                 "\n".join([*([self.note] if self.split == TEST else []), *self.explanations]), "table.caption"
             ),

@@ -26,6 +26,10 @@ class NoCalibration(Calibrator):
 
     keeps_argmax = True
 
+    def __init__(self) -> None:
+        # The arguments of a calibrator are read off its constructor, and that of a module takes anything.
+        super().__init__()
+
     def fit_rows(self, logits: Tensor, labels: Tensor) -> None:
         """Do nothing."""
         self.converged_ = True

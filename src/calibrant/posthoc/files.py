@@ -20,6 +20,19 @@ _SCHEMA = 1
 CONFORMAL = "conformal"
 
 
+def first_other(names: Sequence[str], given: Sequence[str]) -> int | None:
+    """Return the first of C classes that has another name; None where all agree, or are called by index.
+
+    Example:
+        >>> first_other(["cat", "dog"], ["dog", "cat"]), first_other(["cat", "dog"], ["0", "1"])
+        (0, None)
+    """
+    indices = [str(k) for k in range(len(names))]
+    if indices in (list(names), list(given)):
+        return None
+    return next((k for k, (one, other) in enumerate(zip(names, given, strict=True)) if one != other), None)
+
+
 class SavedCalibrator(NamedTuple):
     """A calibrator from a file, its registered name, and the names of the classes if the file has them."""
 
@@ -42,9 +55,7 @@ class SavedCalibrator(NamedTuple):
             return
         if len(names) != len(given):
             raise InputError(f"{path} was fitted to {len(names)} classes, {of} holds {len(given)}.")
-        indices = [str(k) for k in range(len(names))]
-        if indices not in (names, given) and names != given:
-            k = next(k for k in range(len(names)) if names[k] != given[k])
+        if (k := first_other(names, given)) is not None:
             raise InputError(
                 f"{path} was fitted to classes in another order or of other names: class {k} is {names[k]!r} "
                 f"there and {given[k]!r} in {of}."

@@ -202,7 +202,8 @@ def real(raw: Raw, what: str) -> Tensor:
     if isinstance(raw, Tensor):
         if raw.is_complex():
             raise InputError(f"The array {what} is of type {raw.dtype}; give real numbers.")
-        return raw if raw.is_floating_point() else raw.double()
+        # Those of a byte cannot be computed with.
+        return raw if raw.is_floating_point() and raw.itemsize > 1 else raw.double()
     if raw.dtype.kind not in "fiub":
         raise InputError(f"The array {what} is of type {raw.dtype}; give real numbers.")
     if raw.dtype.kind == "f" and raw.dtype.itemsize <= 8:
@@ -276,7 +277,7 @@ def open_npy(path: Path, asked: Asked) -> ArrayFile:
     The labels of a file are those of its folder that are named as labels, or of the file `label`.
     """
     if path.is_dir():
-        files = sorted(path.glob("*.npy"))
+        files = _arrays_in(path)
         stems = [file.stem for file in files]
         columns = asked.columns and [name.removesuffix(".npy") for name in asked.columns]
         label = asked.label and asked.label.removesuffix(".npy")
@@ -292,11 +293,16 @@ def open_npy(path: Path, asked: Asked) -> ArrayFile:
     return ArrayFile(path, array, _labels_of(path, asked), said, (), asked.ignore)
 
 
+def _arrays_in(folder: Path) -> list[Path]:
+    """Return the npy files of a folder, without what archivers leave behind."""
+    return [file for file in sorted(folder.glob("*.npy")) if not file.name.startswith(".")]
+
+
 def _labels_of(path: Path, asked: Asked) -> MappedArray | None:
     if asked.label is not None:
         beside = path.with_name(asked.label)
         return MappedArray(beside if beside.is_file() else Path(asked.label))
-    found = [file for file in sorted(path.parent.glob("*.npy")) if is_label(file.stem)]
+    found = [file for file in _arrays_in(path.parent) if is_label(file.stem)]
     if not found and asked.unlabelled:
         return None
     if len(found) != 1:

@@ -43,7 +43,11 @@ class LabelReader:
         Raises:
             InputError: a label that is no class; `place` says where.
         """
-        values = raw.numpy() if isinstance(raw, Tensor) else np.asarray(raw)
+        if isinstance(raw, Tensor):
+            # NumPy knows no bfloat16.
+            values = (raw.double() if raw.is_floating_point() else raw).numpy()
+        else:
+            values = np.asarray(raw)
         whole = self._integers(values, place)
         ignored = np.isin(whole, self.ignore)
         found = self._indices(whole)

@@ -159,7 +159,7 @@ def _paired(values: Path, labels: Path | None) -> Sequence[tuple[Path, Path | No
 def _maps(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _ENDINGS:
+        if path.suffix.lower() in _ENDINGS and not path.name.startswith("."):
             if path.stem in found:
                 raise InputError(f"{folder} holds both {found[path.stem].name} and {path.name}; keep one.")
             found[path.stem] = path

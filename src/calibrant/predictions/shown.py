@@ -2,11 +2,29 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from calibrant.metrics import Estimate, PairedTest
 from calibrant.predictions.judgement import Judgement
 from calibrant.predictions.words import statements, verdict
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Return of each path the shortest end that tells it from the others.
+
+    Example:
+        >>> short_names(["runs/ce/seed0/test.npz", "runs/mbls/seed0/test.npz"])
+        ['ce/seed0/test.npz', 'mbls/seed0/test.npz']
+        >>> short_names(["runs/a.npz", "runs/b.npz"])
+        ['a.npz', 'b.npz']
+    """
+    parts = [Path(path).parts for path in paths]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        ends = [str(Path(*part[-length:])) for part in parts]
+        if len({*ends}) == len({*parts}):
+            return ends
+    return list(paths)
 
 
 class Measure(NamedTuple):

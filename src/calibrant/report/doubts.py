@@ -1,14 +1,12 @@
 """What makes a comparison less than fair, a sentence each."""
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from calibrant.compare.collapse import collapsed
 from calibrant.compare.stages import DEFAULT, RAW, calibration
 from calibrant.report.method import Method
-from calibrant.training.recipe import Recipe
-from calibrant.training.recipe_files import to_yaml
+from calibrant.training.recipe_files import fields_of
 from calibrant.training.run_folder import RunFolder
 
 #: Fields in which the runs of a comparison differ by its nature.
@@ -73,27 +71,12 @@ def _fits(method: Method, stage: str) -> list[dict[str, Any]]:
 
 def differing_settings(runs: Sequence[RunFolder]) -> list[str]:
     """Return the fields, but for loss and seed, that are not the same in the recipes of all runs."""
-    texts = [run.recipe_text() for run in runs if run.recipe_path.is_file()]
-    # A recipe that was written before there was an option has its default.
-    defaults = dict(_leaves(to_yaml(Recipe())))
-    trees = [defaults | dict(_leaves(text)) for text in texts]
+    trees = [fields_of(run.recipe_text(), str(run.recipe_path)) for run in runs if run.recipe_path.is_file()]
     keys = {key for tree in trees for key in tree}
     kept = sorted(
         k for k in keys if k not in ("name", "seed", "decouple.from_run") and not k.startswith(_EXPECTED)
     )
-    return [key for key in kept if len({tree.get(key) for tree in trees}) > 1]
-
-
-def _leaves(text: str) -> Iterator[tuple[str, str]]:
-    """Yield dotted keys and values of the block YAML in which resolved recipes are written."""
-    path: list[tuple[int, str]] = []
-    for line in text.splitlines():
-        match = re.match(r"( *)([\w.-]+):(?: +(.*))?$", line)
-        if match:
-            indent = len(match[1])
-            path = [*(step for step in path if step[0] < indent), (indent, match[2])]
-            if match[3]:
-                yield ".".join(step[1] for step in path), match[3]
+    return [key for key in kept if len({repr(tree.get(key)) for tree in trees}) > 1]
 
 
 def _listed(values: Sequence[int]) -> str:

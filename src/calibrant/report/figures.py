@@ -17,6 +17,7 @@ from calibrant.errors import InputError
 from calibrant.report.bins import Array, Bins
 from calibrant.report.style import BAR, GRID, INK, MUTED, OVER, PAPER, UNDER, Look, styled
 from calibrant.report.svg import to_svg
+from calibrant.report.text import shortened
 from calibrant.training.files import replacing
 
 #: Diagrams side by side, at most, and their height in inches.
@@ -317,7 +318,7 @@ def overview(
             words.append(f"{row.name} {stage}: {after:.4f}")
         axes.plot(row.before, [y] * len(row.before), "|", color=colour, markersize=7, alpha=0.7)
         axes.plot([mean], [y], "o", color=colour, markersize=7)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set_yticks(range(len(rows)), [shortened(row.name, 32) for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_ylim(len(rows) - 0.5, -0.5)

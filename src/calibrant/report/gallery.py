@@ -10,7 +10,9 @@ from PIL import Image
 from calibrant.report.figures import Drawing
 from calibrant.report.mistakes import certainty
 from calibrant.report.style import styled
+from calibrant.report.text import shortened
 from calibrant.training.errors import ConfidentError
+from calibrant.training.run_folder import reading
 
 _ACROSS = 6
 
@@ -29,12 +31,11 @@ def gallery(method: str, errors: Sequence[ConfidentError], names: Sequence[str])
     words = []
     for axes, error in zip(grid.flat, shown, strict=False):
         assert error.picture is not None
-        with Image.open(error.picture) as picture:
+        with reading(error.picture), Image.open(error.picture) as picture:
             pixels = np.asarray(picture.convert("RGB"))
         axes.imshow(pixels, interpolation="none")
         truth, said = names[error.truth], names[error.said]
-        axes.set_title(
-            f"says {said}, {certainty(error.confidence)}\nis {truth}", fontsize=8, fontweight="normal"
-        )
+        title = f"says {shortened(said, 16)}, {certainty(error.confidence)}\nis {shortened(truth, 24)}"
+        axes.set_title(title, fontsize=8, fontweight="normal")
         words.append(f"{error.id}: {truth}, taken for {said} with {certainty(error.confidence)}.")
     return Drawing(figure, f"Errors that {method} made with most confidence", " ".join(words))

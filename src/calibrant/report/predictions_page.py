@@ -14,7 +14,7 @@ from markupsafe import Markup
 from calibrant import __version__
 from calibrant.metrics import Estimate, PairedTest, Reliability
 from calibrant.predictions.judgement import Judgement
-from calibrant.predictions.shown import MEASURES, Measure, interval
+from calibrant.predictions.shown import MEASURES, Measure, interval, short_names
 from calibrant.predictions.words import called, statements, verdict
 from calibrant.report.bins import Bins, pool
 from calibrant.report.figures import Drawing, Dumbbell, Panel, diagrams, overview
@@ -152,9 +152,9 @@ def _pictures(found: Sequence[Judgement], names: Sequence[str], look: Mapping[st
     if len(found) == 1:
         return [figure_view(_diagram(found[0], names[0]), "headline", _DIAGRAM)]
     order = sorted(range(len(found)), key=lambda k: found[k].estimates["ece"].value)
+    short = short_names(names)
     panels = [
-        Panel(Path(names[k]).name, _bins(found[k], found[k].reliability), _notes(found[k]))
-        for k in (order[-1], order[0])
+        Panel(short[k], _bins(found[k], found[k].reliability), _notes(found[k])) for k in (order[-1], order[0])
     ]
     headline = diagrams(panels, f"Reliability of {names[order[-1]]} and {names[order[0]]}")
     bells = [Dumbbell(names[k], [100 * found[k].estimates["ece"].value]) for k in order]
@@ -230,7 +230,9 @@ def _cell(estimate: Estimate, measure: Measure) -> Cell:
 def _class_table(found: Judgement, name: str, anchor: str) -> Table:
     order = sorted(found.classes, key=lambda each: each.limit - each.error)[:_LISTED]
     scale = max((each.error for each in order), default=0.0) or 1.0
-    made = Table(f"classes-{anchor}", f"Classes of {name}", "Class", "classes-note")
+    classes = len(found.classes)
+    cut = f": the {_LISTED:,} furthest off of {classes:,}" if classes > _LISTED else ""
+    made = Table(f"classes-{anchor}", f"Classes of {name}{cut}", "Class", "classes-note")
     made.column("error %", "value", better="lower")
     made.column("error %", "by chance below")
     made.column("probability %", "says")

@@ -13,6 +13,7 @@ from calibrant.losses.explanation import Explanation
 from calibrant.report.bins import Array
 from calibrant.report.figures import Drawing
 from calibrant.report.style import GRID, INK, MUTED, Look, styled
+from calibrant.report.text import shortened
 
 #: Where each role stands in the grid, and what its panel is called.
 _PANELS = {
@@ -110,7 +111,7 @@ def _legend(axes: Axes, explained: Sequence[Explanation], look: Mapping[str, Loo
         lines += axes.plot([], [], color=colour, linestyle=seen.dashes, linewidth=1.7)
     few = len(explained) <= _TOLD
     names = [
-        _shortened(each.name) + ("\n" + fill(each.verdict.effect, 38) if few else "") for each in explained
+        shortened(each.name, 40) + ("\n" + fill(each.verdict.effect, 38) if few else "") for each in explained
     ]
     axes.legend(
         lines,
@@ -120,7 +121,3 @@ def _legend(axes: Axes, explained: Sequence[Explanation], look: Mapping[str, Loo
         borderaxespad=0,
         labelspacing=1.1 if few else 0.5,
     )
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= 40 else f"{name[:39]}…"

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from calibrant.compare.stages import RAW
 from calibrant.report.by_class import class_names
 from calibrant.report.calibrated import calibrated
+from calibrant.report.doubts import differing_settings
 from calibrant.report.leading import all_named, ece_of, elsewhere_head, extremes, marked, named, tested
 from calibrant.report.method import Comparison, Method
 from calibrant.report.mistakes import sentence
@@ -188,7 +189,11 @@ def _reach(comparison: Comparison) -> Point:
     tested = comparison.data.get("test")
     what = "images" if comparison.maps else "samples"
     samples = f"{tested:,} test {what}" if isinstance(tested, int) else "the test samples"
-    text = Markup("One data set, one network, {}, {}.").format(seeds, samples)
+    network = "one network, "
+    runs = [run for method in comparison.methods for run in method.runs]
+    if any(key.startswith("model.") for key in differing_settings(runs)):
+        network = ""
+    text = Markup("One data set, {}{}, {}.").format(network, seeds, samples)
     if fewest < _FEW_SEEDS:
         text += " With so few seeds, others could order the methods otherwise: add seeds before choosing."
     if not comparison.maps or not comparison.table.others:

@@ -20,6 +20,19 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
 
 
+def shortened(name: str, most: int) -> str:
+    """Return a name of at most so many letters, its middle left out.
+
+    Example:
+        >>> shortened("runs/digits/mbls-margin=6/seed0", 17)
+        'runs/dig…=6/seed0'
+    """
+    if len(name) <= most:
+        return name
+    head = most // 2
+    return f"{name[:head]}…{name[len(name) + head + 1 - most :]}"
+
+
 def percent(value: float, std: float = float("nan")) -> str:
     """Return a share as "3.19 ± 0.54 %", in which no line breaks.
 

@@ -192,9 +192,13 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a file of tensors and plain values; raises `InputError` when it is damaged."""
+    """Read a file of tensors and plain values; raises `InputError` when it is missing or damaged."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing; delete {path.parent} to train from the start.")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError):
-        raise InputError(f"{path} is truncated or damaged; delete it to train from the start.") from None
+        raise InputError(
+            f"{path} is truncated or damaged; delete {path.parent} to train from the start."
+        ) from None
     return state

@@ -77,7 +77,7 @@ class CorruptionPlan:
 
     def place(self, run: RunFolder) -> Path:
         """Return the file in which a run keeps what it found: of these images, this number and this seed."""
-        source = "made" if self.folder is None else self.folder.resolve().name
+        source = "made" if self.folder is None else f"read-{self.folder.resolve().name}"
         source += "" if self.frost is None else f"-frost_{self.frost.resolve().name}"
         return run.path / "corruptions" / f"{source}-{self.images or 'all'}-seed{self.seed}.json"
 
@@ -147,7 +147,10 @@ def judge_corruptions(
         )
     frost = None if plan.frost is None else Frost(plan.frost)
     test = CorruptedTest(data.task, plan.folder, plan.images, plan.seed, frost)
-    wanted = [(name, severity) for name in plan.names or test.names() for severity in plan.severities]
+    names = plan.names or test.names()
+    if not names:
+        raise InputError(f"{plan.folder} holds no corruption of the benchmark: name others with --corruptions.")
+    wanted = [(name, severity) for name in names for severity in plan.severities]
     # Before any is judged: a name that is wrong should be found at once.
     for name in dict(wanted):
         test.read(name, plan.severities[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PIL.Image import Image, fromarray
 
 from calibrant.training.files import replacing
-from calibrant.training.run_folder import Predictions, RunFolder
+from calibrant.training.run_folder import Predictions, RunFolder, reading
 
 if TYPE_CHECKING:
     # A page is made without the trainer that data need.
@@ -91,7 +91,7 @@ def read_errors(run: RunFolder) -> list[ConfidentError]:
     """Return the most confident errors that a run keeps, the most confident first."""
     if not run.errors_path.is_file():
         return []
-    with run.errors_path.open(newline="", encoding="utf-8") as table:
+    with reading(run.errors_path), run.errors_path.open(newline="", encoding="utf-8") as table:
         return [
             ConfidentError(
                 int(row["id"]),

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, TextIO, cast
 
 from calibrant.errors import InputError
 
@@ -35,6 +36,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         if made and not any(path.parent.iterdir()):
             path.parent.rmdir()
+
+
+def opened_table(path: Path, mode: Literal["r", "w"] = "r") -> TextIO:
+    """Open a CSV file; names of files that are no UTF-8, which a disk may hold, come back as they were."""
+    return cast(TextIO, path.open(mode, newline="", encoding="utf-8", errors="surrogateescape"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,8 +2,9 @@
 
 import csv
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from calibrant.training.files import replacing
-from calibrant.training.run_folder import RunFolder
+from calibrant.training.files import opened_table, replacing
+from calibrant.training.run_folder import RunFolder, reading
 
 if TYPE_CHECKING:
     # A page is made without the trainer that data need.
@@ -100,7 +101,10 @@ class GapMaps:
                 with replacing(run.path / "gaps" / f"{place}{ending}") as temporary:
                     picture.save(temporary, format="jpeg" if ending == ".jpg" else "png")
             rows.append([self.images.names[-position], repr(said), repr(right)])
-        with replacing(run.path / "gaps" / "worst.csv") as temporary, temporary.open("w", newline="") as file:
+        with (
+            replacing(run.path / "gaps" / "worst.csv") as temporary,
+            opened_table(temporary, "w") as file,
+        ):
             csv.writer(file).writerows([("name", "confidence", "accuracy"), *rows])
 
 
@@ -111,7 +115,10 @@ def _shrunk(values: Tensor, size: tuple[int, int]) -> Tensor:
 
 def read_means(run: RunFolder) -> Mapping[str, Tensor]:
     """Return by stage the (48, 48) mean of confidence less correctness over the test images, if it is kept."""
-    return load_file(run.gaps_path) if run.gaps_path.is_file() else {}
+    if not run.gaps_path.is_file():
+        return {}
+    with reading(run.gaps_path):
+        return load_file(run.gaps_path)
 
 
 def read_worst(run: RunFolder) -> list[WorstImage]:
@@ -119,9 +126,13 @@ def read_worst(run: RunFolder) -> list[WorstImage]:
     path = run.path / "gaps" / "worst.csv"
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with reading(path):
+        return list(_worst(path))
+
+
+def _worst(path: Path) -> Iterator[WorstImage]:
+    with opened_table(path) as file:
         rows = list(csv.DictReader(file))
-    found = []
     for place, row in enumerate(rows, 1):
         shown = []
         for ending in (".jpg", "-label.png", "-gap.png"):
@@ -129,14 +140,4 @@ def read_worst(run: RunFolder) -> list[WorstImage]:
                 shown.append(picture.copy())
         photograph, label, levels = shown
         gap = (torch.from_numpy(np.array(levels)).float() - 128) / 127
-        found.append(
-            WorstImage(
-                row["name"],
-                float(row["confidence"]),
-                float(row["accuracy"]),
-                photograph,
-                label,
-                gap,
-            )
-        )
-    return found
+        yield WorstImage(row["name"], float(row["confidence"]), float(row["accuracy"]), photograph, label, gap)

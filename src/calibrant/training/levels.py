@@ -8,8 +8,8 @@ from PIL.Image import Image
 from PIL.Image import open as open_picture
 
 from calibrant.losses.adaptive_perturbation import AdaptiveScBCE
-from calibrant.training.files import replacing
-from calibrant.training.run_folder import RunFolder
+from calibrant.training.files import opened_table, replacing
+from calibrant.training.run_folder import RunFolder, reading
 
 if TYPE_CHECKING:
     # A page is made without the trainer that data need.
@@ -48,7 +48,10 @@ def write_levels(run: RunFolder, loss: AdaptiveScBCE, images: "PairSet") -> None
             for picture, ending in ((photograph, "jpg"), (label, "png")):
                 with replacing(run.levels_path.parent / "levels" / f"{end}-{place}.{ending}") as temporary:
                     picture.save(temporary, format="jpeg" if ending == "jpg" else "png")
-    with replacing(run.levels_path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        replacing(run.levels_path) as temporary,
+        opened_table(temporary, "w") as file,
+    ):
         csv.writer(file).writerows([("name", "level"), *levels])
 
 
@@ -56,7 +59,10 @@ def read_levels(run: RunFolder) -> dict[str, float]:
     """Return the level of each training image, the most perturbed first; nothing where none was learned."""
     if not run.levels_path.is_file():
         return {}
-    with run.levels_path.open(newline="") as file:
+    with (
+        reading(run.levels_path),
+        opened_table(run.levels_path) as file,
+    ):
         return {row["name"]: float(row["level"]) for row in csv.DictReader(file)}
 
 
@@ -69,6 +75,10 @@ def read_ends(run: RunFolder) -> dict[End, list[Perturbed]]:
         found[end] = []
         for place, (name, level) in enumerate(order[:_KEPT], 1):
             path = run.levels_path.parent / "levels" / f"{end}-{place}.jpg"
-            with open_picture(path) as photograph, open_picture(path.with_suffix(".png")) as label:
+            with (
+                reading(run.levels_path),
+                open_picture(path) as photograph,
+                open_picture(path.with_suffix(".png")) as label,
+            ):
                 found[end].append(Perturbed(name, level, photograph.copy(), label.copy()))
     return found

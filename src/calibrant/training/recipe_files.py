@@ -6,7 +6,7 @@ from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -17,7 +17,20 @@ from calibrant.training.recipe_values import check_values
 
 Tree = dict[str, Any]
 #: What may differ between two starts of one run: where it computes, where the data lie, what it is compared to.
-MOVABLE = ("data.root", "data.download", "data.workers", "trainer.", "losses", "seeds")
+MOVABLE = (
+    "data.root",
+    "data.download",
+    "data.workers",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.channels_last",
+    "trainer.compile",
+    "trainer.threads",
+    "trainer.checkpoint_every",
+    "trainer.eval_batch_size",
+    "losses",
+    "seeds",
+)
 
 
 def shipped() -> Path:
@@ -38,7 +51,7 @@ def list_recipes() -> list[str]:
 
 def summary(name: str) -> str:
     """Return the first comment line of a recipe."""
-    return _find(name).read_text().split("\n", 1)[0].lstrip("# ")
+    return _find(name).read_text(encoding="utf-8").split("\n", 1)[0].lstrip("# ")
 
 
 def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -106,17 +119,33 @@ def to_yaml(recipe: Recipe) -> str:
     return str(yaml.safe_dump(_plain(asdict(recipe)), sort_keys=False))
 
 
-def difference(old: str, new: Recipe) -> list[str]:
+def difference(old: str, new: Recipe, source: str = "the recipe") -> list[str]:
     """Return what makes `new` another experiment than the YAML text `old`, as "train.epochs 100, not 3"."""
-    # Through a recipe: a key that is younger than the text has its default there.
-    before, after = (
-        dict(_leaves(_plain(asdict(recipe)))) for recipe in (build_recipe(yaml.safe_load(old) or {}), new)
-    )
+    before, after = fields_of(old, source), fields_of(to_yaml(new))
     return [
         f"{key} {before.get(key)!r}, not {after.get(key)!r}"
         for key in {**before, **after}
         if before.get(key) != after.get(key) and not key.startswith(MOVABLE)
     ]
+
+
+def fields_of(text: str, source: str = "the recipe") -> dict[str, Any]:
+    """Return the fields of a resolved recipe, YAML, by dotted key; one that is younger has its default.
+
+    Raises:
+        InputError: a text that is no recipe.
+
+    Example:
+        >>> fields_of("train: {epochs: 3}")["train.epochs"]
+        3
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is no YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{source} must hold keys and values, such as 'seed: 0'.")
+    return dict(_leaves(_plain(asdict(build_recipe(tree, source)))))
 
 
 def one_line(message: str) -> str:
@@ -165,8 +194,8 @@ def _name_of(path: Path) -> str:
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
     try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(tree, dict):
         raise InputError(f"{path} must hold keys and values, such as 'seed: 0'.")
@@ -186,8 +215,12 @@ def _check_keys(tree: Mapping[str, Any], kind: type, prefix: str, source: str) -
     for key, value in tree.items():
         if key not in known:
             raise InputError(f"In {source}: there is no key '{prefix}{key}'; {nearest(str(key), known)}")
-        if isinstance(value, Mapping) and is_dataclass(hints[key]):
-            _check_keys(value, hints[key], f"{prefix}{key}.", source)
+        if is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise InputError(f"In {source}: {prefix}{key} must hold keys and values, not {value!r}.")
+            _check_keys(value, cast(type, hints[key]), f"{prefix}{key}.", source)
+        elif value is None and not (hints[key] is Any or type(None) in get_args(hints[key])):
+            raise InputError(f"In {source}: {prefix}{key} must hold a value, not null; or leave the key out.")
 
 
 def _plain(value: Any) -> Any:

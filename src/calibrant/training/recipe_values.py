@@ -11,6 +11,8 @@ _RULES: dict[str, Callable[[float], bool]] = {
     "at least 0": lambda value: value >= 0,
     "above 0": lambda value: value > 0,
     "at least 0 and below 1": lambda value: 0 <= value < 1,
+    # What every library that is seeded takes.
+    "at least 0 and below 2**32": lambda value: 0 <= value < 2**32,
 }
 _STAGE = {
     "at least 1": ("epochs", "batch_size", "validate_every", "schedule.every", "sampler.per_class"),
@@ -38,6 +40,9 @@ _LIMITS = {
         "at least 1",
     ),
     "data.workers": "at least 0",
+    "data.train": "at least 1",
+    "seed": "at least 0 and below 2**32",
+    "seeds": "at least 0 and below 2**32",
     "decouple.lr_factor": "at least 0",
 }
 #: The methods of a second stage that an option of it is for.
@@ -62,6 +67,10 @@ def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
         for value in values:
             if value is not None and not _RULES[rule](value):
                 raise InputError(f"{key} must be {rule}, not {value}.")
+    if not recipe.seeds:
+        raise InputError("seeds must list at least one, such as [0].")
+    if recipe.name and not recipe.name.strip("."):
+        raise InputError(f"name must be that of a folder, not {recipe.name!r}.")
     _check_calibrators(recipe.posthoc)
     _check_stage("train", recipe.train)
     if recipe.decouple.method != "none":

@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +65,21 @@ def classes_beside(history: Path) -> Path:
         ('classes.csv', 'classes-decouple.csv')
     """
     return history.with_name(history.name.replace("metrics", "classes", 1))
+
+
+@contextmanager
+def reading(path: Path, remedy: str = "delete it") -> Iterator[None]:
+    """Turn what goes wrong inside, where a file of a run is read, into one sentence.
+
+    Raises:
+        InputError: a file that is damaged, or lacks one that it names.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (SafetensorError, LookupError, OSError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({' '.join(str(error).split())}); {remedy}.") from None
 
 
 class RunFolder:
@@ -167,8 +184,8 @@ class RunFolder:
             raise InputError(f"{self.result_path} is no JSON ({error}); delete it to run again.") from None
         if not isinstance(result, dict):
             raise InputError(f"{self.result_path} holds no result; delete it to run again.")
-        for key in ("recipe", "method", "seed", "metrics", "data"):
-            if key not in result:
+        for key, kind in (("recipe", str), ("method", str), ("seed", int), ("metrics", dict), ("data", dict)):
+            if not isinstance(result.get(key), kind):
                 raise InputError(f"{self.result_path} says nothing of {key!r}; delete it to run again.")
         return result
 

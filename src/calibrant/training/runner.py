@@ -172,7 +172,7 @@ def _locked(target: RunFolder) -> Iterator[None]:
 
 def refuse_other(target: RunFolder, recipe: Recipe) -> None:
     """Raise `InputError` if a folder holds a run of another recipe."""
-    changes = difference(target.recipe_text(), recipe) if target.begun else []
+    changes = difference(target.recipe_text(), recipe, str(target.recipe_path)) if target.begun else []
     if changes:
         raise InputError(
             f"{target.path} holds a run of another recipe ({'; '.join(changes[:3])}): "
