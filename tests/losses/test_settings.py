@@ -41,12 +41,38 @@ from calibrant.metrics import functional as F
         ("las", {"class_counts": 5}, "must list the training samples of each class, not be 5"),
         ("ce", {"weight": "abc"}, "weight must be one number for each class, not 'abc'"),
         ("cals", {"num_classes": 3, "multipliers": "abc"}, "multipliers must be a number or 3 of them"),
+        ("cals", {"num_classes": 3, "rho": 0.0}, "rho must lie above 0, not 0.0"),
+        ("cals", {"num_classes": 3, "multipliers": float("nan")}, "multipliers must hold numbers, not NaN"),
+        (
+            "cals",
+            {"num_classes": 3, "multiplier_bounds": (2.0, 1.0)},
+            "a least and a greatest value",
+        ),
+        ("cals_hr", {"num_classes": -1}, "num_classes must be at least 1, not -1"),
+        ("cals_hr", {"num_classes": 3, "gamma": 0.5}, "gamma and tau must be at least 1, not 0.5 and 1.1"),
+        ("adafocal", {"gamma": 50.0}, "gamma must lie in gamma_range"),
+        ("focal", {"gamma": float("nan")}, "gamma must be at least 0, not nan"),
+        ("mbls", {"margin": float("nan")}, "margin must be at least 0, not nan"),
+        ("flsc", {"milestones": (3, 1)}, "milestones, which rise"),
+        ("flsc", {"gammas": (3.0, 1.0)}, "gammas must be one more than milestones"),
         ("aslp_mc", {"num_samples": 3, "eta": 0.0}, "eta must lie above 0, not 0.0"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(name, settings, said):
     with pytest.raises(InputError, match=said):
         create(name, **settings)
+
+
+def test_the_power_of_the_focal_loss_goes_along_its_schedule():
+    logits, target = torch.tensor([[1.0, 0.0]], dtype=torch.float64), torch.tensor([0])
+    loss = create("flsc", gammas=(5.0, 3.0, 2.0), milestones=(1, 3))
+    for power in (5.0, 3.0, 3.0, 2.0, 2.0):
+        assert torch.equal(loss(logits, target), create("focal", gamma=power)(logits, target))
+        state = loss.state_dict()
+        other = create("flsc", gammas=(5.0, 3.0, 2.0), milestones=(1, 3))
+        other.load_state_dict(state)
+        assert other.gamma == power
+        loss.step_epoch()
 
 
 def test_each_penalty_of_acls_can_have_a_margin_of_its_own():

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -127,7 +126,7 @@ def _made(text: str, classes: int, counts: Sequence[int]) -> Loss:
         return create(tree["name"], **facts | options)
     except InputError:
         raise
-    except (TypeError, ValueError, RuntimeError, yaml.YAMLError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"The options of the loss {text!r} do not fit: {reason}") from None
 

@@ -11,7 +11,15 @@ from calibrant.losses.class_balanced import ClassBalancedCE, ClassBalancedFocal
 from calibrant.losses.correctness_ranking import CorrectnessRanking
 from calibrant.losses.cpc import CPC
 from calibrant.losses.cross_entropy import CrossEntropy
-from calibrant.losses.focal import FLSD, FLSD52, FLSD53, DualFocalLoss, FocalLoss, InverseFocalLoss
+from calibrant.losses.focal import (
+    FLSD,
+    FLSD52,
+    FLSD53,
+    DualFocalLoss,
+    FocalLoss,
+    InverseFocalLoss,
+    ScheduledFocalLoss,
+)
 from calibrant.losses.label_aware import LabelAwareSmoothing
 from calibrant.losses.label_perturbation import ScBCE
 from calibrant.losses.label_smoothing import LabelSmoothing
@@ -77,6 +85,7 @@ __all__ = [
     "ProbabilityL1",
     "RankMixup",
     "ScBCE",
+    "ScheduledFocalLoss",
     "SoftAvU",
     "SoftBinnedECE",
     "TwoClassLoss",

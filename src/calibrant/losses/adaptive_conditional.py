@@ -74,7 +74,7 @@ class ACLS(Loss):
             ("pos_margin", self.pos_margin),
             ("neg_margin", self.neg_margin),
         ):
-            if given < 0:
+            if not given >= 0:
                 raise InputError(f"{name} must be at least 0, not {given}.")
         check_choice("pos_reference", pos_reference, ("zero", "min", "mean"))
         check_choice("ties", ties, ("single", "reference"))

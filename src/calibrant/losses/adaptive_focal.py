@@ -67,6 +67,10 @@ class AdaFocal(Loss):
             raise InputError(
                 f"AdaFocal needs at least 1 bin and a switch point above 0, not {bins} and {switch}."
             )
+        if len(gamma_range) != 2 or not gamma_range[0] <= gamma <= gamma_range[1]:
+            raise InputError(
+                f"gamma must lie in gamma_range, a least and a greatest: not {gamma} in {gamma_range}."
+            )
         self.bins, self.rate, self.switch, self.gamma_range = bins, rate, switch, gamma_range
         self.register_buffer("gamma", torch.full((bins,), gamma, dtype=torch.float64))
         edges = torch.arange(1, bins, dtype=torch.float64) / bins

@@ -266,7 +266,7 @@ class ASLPMC(AdaptiveScBCE):
             raise InputError(f"preset must be 'stable' or 'reference', not {preset!r}.")
         super().__init__(num_samples, eta=eta, lam=PUBLISHED_LAMBDA if lam is None else lam, **settings)
         if lam is None and preset == "stable":
-            if eta <= 0:
+            if not eta > 0:
                 raise InputError(f"eta must lie above 0, not {eta}: lam follows from it where it is not given.")
             self.lam = STABLE / (eta * self.b)
         if (factor := self.eta * self.lam * self.b) >= 2:

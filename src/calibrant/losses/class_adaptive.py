@@ -14,7 +14,14 @@ from calibrant.errors import InputError
 from calibrant.losses.base import Batch, Loss, Settings, check_choice
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.margin import margin_penalty
-from calibrant.losses.multipliers import AugmentedLagrangian, ClassMeans, RhoAgainst, along_classes, per_class
+from calibrant.losses.multipliers import (
+    AugmentedLagrangian,
+    ClassMeans,
+    RhoAgainst,
+    along_classes,
+    check_bounds,
+    per_class,
+)
 from calibrant.losses.registry import register
 
 Penalty = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -157,7 +164,7 @@ class CALS(Loss):
         super().__init__(**settings)
         if penalty not in PENALTIES:
             raise InputError(f"There is no penalty {penalty!r}; known: {', '.join(PENALTIES)}.")
-        if margin <= 0:
+        if not margin > 0:
             raise InputError(f"margin must lie above 0, not {margin}: the constraint is divided by it.")
         check_choice("class_reduction", class_reduction, ("mean", "sum"))
         self.margin, self.penalty, self.normalize = margin, penalty, normalize
@@ -256,8 +263,11 @@ class CALSHR(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if margin < 0:
+        if not margin >= 0:
             raise InputError(f"margin must be at least 0, not {margin}.")
+        if not gamma >= 1 or not tau >= 1:
+            raise InputError(f"gamma and tau must be at least 1, not {gamma} and {tau}.")
+        check_bounds(multiplier_bounds)
         self.margin, self.gamma, self.tau, self.every = margin, gamma, tau, every
         self.multiplier_bounds = multiplier_bounds
         kept = not reset_on_resume

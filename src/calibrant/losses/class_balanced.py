@@ -161,7 +161,7 @@ class ClassBalancedFocal(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if gamma < 0:
+        if not gamma >= 0:
             raise InputError(f"gamma must be at least 0, not {gamma}.")
         if form not in ("sigmoid", "weight_in_exponent"):
             raise InputError(f"form must be 'sigmoid' or 'weight_in_exponent', not {form!r}.")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from calibrant.errors import InputError
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.registry import register
@@ -138,6 +139,8 @@ class CPC(Loss):
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy, the discrimination and the exclusion term of each row."""
         z, label = batch.logits, batch.target.unsqueeze(1)
+        if z.shape[1] < 2:
+            raise InputError("CPC compares a class with others: it takes logits of at least 2 classes, not 1.")
         others = _without(z, label)
         return {
             "ce": cross_entropy(batch),

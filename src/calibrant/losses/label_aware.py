@@ -66,7 +66,7 @@ def smoothing_by_count(
     if shape == "convex":
         return eps_head + gap * (1.5 * math.pi + u * math.pi / 2).sin()
     assert power is not None
-    if power <= 0:
+    if not power > 0:
         raise InputError(f"power must be above 0, not {power}.")
     return eps_tail + gap * u**power
 

@@ -22,7 +22,7 @@ def ldam_margins(class_counts: Counts, max_margin: float = 0.5) -> Tensor:
         >>> ldam_margins([1600, 100])
         tensor([0.2500, 0.5000], dtype=torch.float64)
     """
-    if max_margin < 0:
+    if not max_margin >= 0:
         raise InputError(f"max_margin must be at least 0, not {max_margin}.")
     counts = check_counts(class_counts)
     return max_margin * (counts / counts.min()) ** -0.25
@@ -71,7 +71,7 @@ class LDAM(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if scale <= 0:
+        if not scale > 0:
             raise InputError(f"scale must be above 0, not {scale}.")
         self.max_margin, self.scale = max_margin, scale
         self.register_buffer("margins", ldam_margins(class_counts, max_margin), persistent=False)
@@ -111,7 +111,7 @@ class LogitAdjustment(Loss):
 
     def __init__(self, class_counts: Counts, tau: float = 1.0, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        if tau < 0:
+        if not tau >= 0:
             raise InputError(f"tau must be at least 0, not {tau}.")
         counts = check_counts(class_counts)
         self.tau = tau

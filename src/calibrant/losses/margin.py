@@ -72,7 +72,7 @@ class MarginLoss(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if margin < 0:
+        if not margin >= 0:
             raise InputError(f"margin must be at least 0, not {margin}.")
         self.margin, self.alpha, self.class_reduction = margin, alpha, class_reduction
         self.detach_max, self.penalise_ignored = detach_max, penalise_ignored

@@ -61,7 +61,7 @@ class MEEP(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if alpha < 0:
+        if not alpha >= 0:
             raise InputError(f"alpha must be at least 0, not {alpha}.")
         if kind not in ("entropy", "uniform"):
             raise InputError(f"kind must be 'entropy' or 'uniform', not {kind!r}.")

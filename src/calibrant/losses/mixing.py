@@ -56,7 +56,7 @@ def draw_lambda(alpha: float, *, generator: torch.Generator | None = None) -> fl
         >>> 0 <= draw_lambda(0.2, generator=torch.Generator().manual_seed(0)) <= 1
         True
     """
-    if alpha < 0:
+    if not alpha >= 0:
         raise InputError(f"alpha must be at least 0, not {alpha}.")
     if alpha == 0:
         return 1.0
@@ -95,13 +95,14 @@ def mixed_loss(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, pair: M
     batch-level losses are not.
 
     Args:
-        loss: any loss. With a share for each sample it must be a `Loss` defined on rows: the shares multiply
-            the rows before the reduction, and a mean divides by what it divides by without mixing.
+        loss: any loss that does not learn per sample. With a share for each sample it must be a `Loss` defined
+            on rows: the shares multiply the rows before the reduction, and a mean divides by what it divides
+            by without mixing.
         logits: (N, C, *).
         pair: targets and share.
 
     Raises:
-        InputError: a share for each sample with a loss that has no rows.
+        InputError: a share for each sample with a loss that has no rows; a loss that learns per sample.
 
     `loss.terms` then holds the terms of both targets, mixed by the mean share.
 
@@ -113,6 +114,10 @@ def mixed_loss(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, pair: M
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)
     lam = torch.as_tensor(pair.lam, dtype=dtype, device=logits.device)
+    if isinstance(loss, Loss) and loss.needs_index:
+        raise InputError(
+            f"{type(loss).__name__} learns per sample, which a mixture is not: train without mixing."
+        )
     parts, terms = [], []
     for target, share in ((pair.a, lam), (pair.b, 1 - lam)):
         parts.append(share * loss(logits, target) if lam.dim() == 0 else _shared(loss, logits, target, share))
@@ -179,7 +184,7 @@ def remix_lambda(
 
     Chou, Chang, Pan, Wei, Juan: "Remix: Rebalanced Mixup", ECCV workshops 2020.
     """
-    if kappa < 1:
+    if not kappa >= 1:
         raise InputError(f"kappa must be at least 1, not {kappa}.")
     if form not in ("per_sample", "averaged"):
         raise InputError(f"form must be 'per_sample' or 'averaged', not {form!r}.")
@@ -208,6 +213,8 @@ def bbn_lambda(epoch: int, horizon: int = 200) -> float:
     Zhou, Cui, Wei, Chen: "BBN: Bilateral-Branch Network with Cumulative Learning for Long-Tailed Visual
     Recognition", CVPR 2020.
     """
+    if not 0 <= epoch <= horizon or horizon < 1:
+        raise InputError(f"The epoch must lie between 0 and the horizon: {epoch} and {horizon} do not fit.")
     return 1.0 - (epoch / horizon) ** 2
 
 

@@ -111,6 +111,9 @@ class AugmentedLagrangian(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("rho_against", rho_against, get_args(RhoAgainst))
+        check_bounds(multiplier_bounds)
+        if not growth > 0 or not rho_max > 0:
+            raise InputError(f"growth and rho_max must lie above 0, not {growth} and {rho_max}.")
         self.multiplier_bounds, self.rho_max, self.rho_against = multiplier_bounds, rho_max, rho_against
         self.multiplier_every, self.rho_every = multiplier_every, rho_every
         self.growth, self.tau = growth, tau
@@ -120,6 +123,8 @@ class AugmentedLagrangian(nn.Module):
             "rho_min": per_class(rho, num_classes, "rho"),
             "previous": torch.full((num_classes,), torch.nan, dtype=torch.float64),
         }
+        if not (learned["rho"] > 0).all():
+            raise InputError(f"rho must lie above 0, not {rho}: the penalty is divided by it.")
         for name, values in learned.items():
             self.register_buffer(name, values, persistent=not reset_on_resume)
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
@@ -148,8 +153,16 @@ class AugmentedLagrangian(nn.Module):
             self.previous.copy_(h)
 
 
+def check_bounds(bounds: tuple[float, float]) -> None:
+    """Raise `InputError` unless the least and the greatest multiplier are in order."""
+    if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1]:
+        raise InputError(f"multiplier_bounds must be a least and a greatest value, from 0 on, not {bounds}.")
+
+
 def per_class(values: object, num_classes: int, name: str) -> Tensor:
     """Return one float64 value a class from one number or (C,) of them; raises `InputError` otherwise."""
+    if num_classes < 1:
+        raise InputError(f"num_classes must be at least 1, not {num_classes}.")
     try:
         row = torch.as_tensor(values, dtype=torch.float64)
     except (TypeError, ValueError):
@@ -158,6 +171,8 @@ def per_class(values: object, num_classes: int, name: str) -> Tensor:
         row = row.repeat(num_classes)
     if row.shape != (num_classes,):
         raise InputError(f"{name} has shape {tuple(row.shape)}; give one value or {num_classes}, one a class.")
+    if row.isnan().any():
+        raise InputError(f"{name} must hold numbers, not NaN.")
     return row.clone()
 
 

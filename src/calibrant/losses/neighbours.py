@@ -135,7 +135,7 @@ class _Spatial(Loss):
         if kernel_size < 3 or kernel_size % 2 == 0:
             raise InputError(f"kernel_size must be odd and at least 3, not {kernel_size}.")
         # Below this the neighbours' weights, which SVLS rescales to one half, are lost to rounding.
-        if sigma < 0.25:
+        if not sigma >= 0.25:
             raise InputError(f"sigma must be at least 0.25 pixels, not {sigma}.")
         if border not in ("replicate", "zeros"):
             raise InputError(f"border must be 'replicate' or 'zeros', not {border!r}.")
@@ -257,7 +257,7 @@ class NACL(_Spatial):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(kernel_size, sigma, border, **settings)
-        if alpha < 0:
+        if not alpha >= 0:
             raise InputError(f"alpha must be at least 0, not {alpha}.")
         if operator not in ("mean", "gaussian", "mode", "median", "max", "min"):
             raise InputError(

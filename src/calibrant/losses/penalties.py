@@ -185,7 +185,7 @@ class LogitNorm(Loss):
 
     def __init__(self, tau: float = 0.04, **settings: Unpack[Settings]) -> None:
         super().__init__(**settings)
-        if tau <= 0:
+        if not tau > 0:
             raise InputError(f"tau must lie above 0, not {tau}.")
         self.tau = tau
 

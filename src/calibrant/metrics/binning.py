@@ -4,6 +4,7 @@ Our rule: bins (lo, hi], 0 in the first bin, edges k/B compared as if every valu
 and device.
 """
 
+import operator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -48,10 +49,14 @@ class Convention:
 
     def bins(self, n_bins: int) -> int:
         """Return how many bins there are when the caller asks for `n_bins`."""
-        bins = n_bins - self.counts_edges
-        if not isinstance(n_bins, int) or bins < 1:
-            raise InputError(f"n_bins must be an integer of at least {1 + self.counts_edges}, not {n_bins!r}.")
-        return bins + (self.hidden_bin is not None)
+        least = 1 + self.counts_edges
+        try:
+            whole = operator.index(n_bins)
+        except TypeError:
+            whole = 0
+        if whole < least:
+            raise InputError(f"n_bins must be an integer of at least {least}, not {n_bins!r}.")
+        return whole - self.counts_edges + (self.hidden_bin is not None)
 
 
 CONVENTIONS = {

@@ -204,9 +204,12 @@ def class_groups(num_classes: int, class_counts: Iterable[int] | None, groups: G
         order = torch.arange(num_classes) if counts is None else counts.argsort(descending=True, stable=True)
         first, second = MISLAS_GROUPS[num_classes]
         return [order[:first], order[first:second], order[second:]]
-    if isinstance(groups, str) or len(groups) != 3:
+    if isinstance(groups, str) or not isinstance(groups, Sequence) or len(groups) != 3:
         raise InputError(f"groups must be 'counts', 'mislas' or three lists of classes, not {groups!r}.")
-    return [torch.as_tensor(list(group), dtype=torch.int64) for group in groups]
+    found = [torch.as_tensor(list(group), dtype=torch.int64) for group in groups]
+    if wrong := [k for k in torch.cat(found).tolist() if not 0 <= k < num_classes]:
+        raise InputError(f"groups names the class {wrong[0]}, but there are {num_classes}, from 0.")
+    return found
 
 
 @_define("group_accuracy", "labels", "hits", lower_is_better=False)

@@ -31,7 +31,8 @@ def equal_mass_bins(cells: Cells, n_bins: int, rule: Convention) -> Bins:
     else:
         if not cells.exact:
             raise InputError(
-                f"The adaptive bins of the convention {rule.name!r} need every sample: raise exact_limit."
+                f"The adaptive bins of the convention {rule.name!r} need every sample: take the metric's class "
+                "with a higher exact_limit."
             )
         edges = _foreign_edges(cells.confidence.sort().values, n_bins, rule)
         inner = edges[1:-1]

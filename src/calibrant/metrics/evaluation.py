@@ -54,6 +54,9 @@ def evaluate(
     normal one for the means nll and brier, test inversion for calibration errors, a bootstrap for auroc and
     aurc. That of `debiased_ece` is that of `rmsce`: both estimate the same quantity.
 
+    An interval takes rows for independent. The pixels of a map are not, and theirs are far too narrow: take
+    those over images, of `calibrant.metrics.over_images`.
+
     Args:
         values: (N, C, *) logits or probabilities.
         target: (N, *) integer labels.

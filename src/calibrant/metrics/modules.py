@@ -41,8 +41,8 @@ class CalibrationMetric(Metric):
             1 of a binary task against its occurring.
         average: "pooled" over all rows; or the mean of the values of each "image" or "batch", "image_weighted"
             or "batch_weighted" by their rows.
-        exact_limit: up to how many rows quantiles and orders are exact; beyond it they come from a fine
-            histogram.
+        exact_limit: up to how many rows quantiles and orders are exact, of `ACE` and `TACE` rows times classes;
+            beyond it they come from a fine histogram.
         **settings: the metric's own options, as in `functional`; and `compute_on_cpu`, `dist_sync_on_step`,
             `process_group` and `sync_on_compute` of `torchmetrics.Metric`.
 
