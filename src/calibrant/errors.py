@@ -1,6 +1,6 @@
-"""The one exception for a mistake in what the user gave, and the words for a name that is unknown."""
+"""The one exception for a mistake in what the user gave, and the words for a value or name that is none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -28,3 +28,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known are {', '.join(names)}." if names else "there is none."
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise `InputError` when a setting is none of the values that it can have.
+
+    Example:
+        >>> check_choice("reduction", "avg", ("mean", "sum"))
+        Traceback (most recent call last):
+        ...
+        calibrant.errors.InputError: reduction must be 'mean' or 'sum', not 'avg'.
+    """
+    if value not in choices:
+        known = ", ".join(map(repr, choices[:-1]))
+        raise InputError(f"{name} must be {known} or {choices[-1]!r}, not {value!r}.")

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar, Unpack
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Settings
 from calibrant.losses.label_perturbation import ScBCE, Technique
 from calibrant.losses.multipliers import sum_over_processes
@@ -93,8 +93,7 @@ class AdaptiveScBCE(ScBCE):
         if num_samples < 1:
             raise InputError(f"num_samples must be the number of training images, not {num_samples}.")
         super().__init__(torch.zeros(num_samples), mode=mode, **settings)
-        if grad_scale not in ("inverse", "paper"):
-            raise InputError(f"grad_scale must be 'inverse' or 'paper', not {grad_scale!r}.")
+        check_choice("grad_scale", grad_scale, ("inverse", "paper"))
         if warmup < 1:
             raise InputError(f"warmup must be at least 1, not {warmup}: no accuracy is known before.")
         self.warmup, self.grad_scale = warmup, grad_scale
@@ -262,8 +261,7 @@ class ASLPMC(AdaptiveScBCE):
         lam: float | None = None,
         **settings: Unpack[Rule],
     ) -> None:
-        if preset not in ("stable", "reference"):
-            raise InputError(f"preset must be 'stable' or 'reference', not {preset!r}.")
+        check_choice("preset", preset, ("stable", "reference"))
         super().__init__(num_samples, eta=eta, lam=PUBLISHED_LAMBDA if lam is None else lam, **settings)
         if lam is None and preset == "stable":
             if not eta > 0:

@@ -4,14 +4,14 @@ A method subclasses `Loss` and writes `formula` alone: the value of each of its 
 (N, C, *) as it comes. A *row* is one prediction: an image in classification, a pixel in segmentation.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NoReturn, TypedDict
 
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.labels import check_labels, counted, labels_of
 from calibrant.precision import KeepsDouble
 
@@ -306,20 +306,6 @@ class Loss(KeepsDouble):
             mass = row_weight.sum()
             mean = total / torch.where(mass > 0, mass, torch.ones_like(mass))
         return mean if whole is None else mean + whole
-
-
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise `InputError` when a setting is none of the values that it can have.
-
-    Example:
-        >>> check_choice("reduction", "avg", ("mean", "sum"))
-        Traceback (most recent call last):
-        ...
-        calibrant.errors.InputError: reduction must be 'mean' or 'sum', not 'avg'.
-    """
-    if value not in choices:
-        known = ", ".join(map(repr, choices[:-1]))
-        raise InputError(f"{name} must be {known} or {choices[-1]!r}, not {value!r}.")
 
 
 def _class_weights(weight: Tensor | Iterable[float] | None) -> Tensor | None:

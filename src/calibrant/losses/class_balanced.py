@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.counts import Counts, check_counts, is_label, of_label
 from calibrant.losses.cross_entropy import cross_entropy
@@ -101,8 +101,7 @@ class ClassBalancedCE(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if divide_by not in ("weights", "samples"):
-            raise InputError(f"divide_by must be 'weights' or 'samples', not {divide_by!r}.")
+        check_choice("divide_by", divide_by, ("weights", "samples"))
         self.beta, self.divide_by = beta, divide_by
         self.register_buffer("class_weight", effective_number_weights(class_counts, beta), persistent=False)
         if divide_by == "weights":
@@ -163,8 +162,7 @@ class ClassBalancedFocal(Loss):
         super().__init__(**settings)
         if not gamma >= 0:
             raise InputError(f"gamma must be at least 0, not {gamma}.")
-        if form not in ("sigmoid", "weight_in_exponent"):
-            raise InputError(f"form must be 'sigmoid' or 'weight_in_exponent', not {form!r}.")
+        check_choice("form", form, ("sigmoid", "weight_in_exponent"))
         self.beta, self.gamma, self.form = beta, gamma, form
         self.register_buffer("class_weight", effective_number_weights(class_counts, beta), persistent=False)
 

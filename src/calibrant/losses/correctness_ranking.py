@@ -5,7 +5,7 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.multipliers import sum_over_processes
@@ -104,8 +104,7 @@ class CorrectnessRanking(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if confidence not in ("softmax", "margin", "entropy"):
-            raise InputError(f"confidence must be 'softmax', 'margin' or 'entropy', not {confidence!r}.")
+        check_choice("confidence", confidence, ("softmax", "margin", "entropy"))
         if num_samples < 1:
             raise InputError(
                 f"num_samples, the number of training samples, must be positive, not {num_samples}."

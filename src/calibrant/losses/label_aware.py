@@ -6,7 +6,7 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.counts import Counts, check_counts, of_label, per_class
 from calibrant.losses.label_smoothing import smoothed_cross_entropy
@@ -50,8 +50,7 @@ def smoothing_by_count(
     for name, eps in (("eps_head", eps_head), ("eps_tail", eps_tail)):
         if not 0 <= eps < 1:
             raise InputError(f"{name} is a share of the label's mass, at least 0 and below 1, not {eps}.")
-    if shape not in ("concave", "linear", "convex", "exponential"):
-        raise InputError(f"shape must be 'concave', 'linear', 'convex' or 'exponential', not {shape!r}.")
+    check_choice("shape", shape, ("concave", "linear", "convex", "exponential"))
     if (shape == "exponential") != (power is not None):
         raise InputError(f"power belongs to shape='exponential' alone: shape is {shape!r}, power {power}.")
     counts = check_counts(class_counts, positive=False)
@@ -118,8 +117,7 @@ class LabelAwareSmoothing(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if form not in ("code", "paper"):
-            raise InputError(f"form must be 'code' or 'paper', not {form!r}.")
+        check_choice("form", form, ("code", "paper"))
         eps = smoothing_by_count(class_counts, eps_head, eps_tail, shape, power)
         self.eps_head, self.eps_tail, self.shape, self.form = eps_head, eps_tail, shape, form
         self.register_buffer("eps", eps, persistent=False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Settings
 from calibrant.losses.binary import DrawnLoss
 from calibrant.losses.perturbed_labels import Granularity, perturb_labels, smooth_binary_labels
@@ -93,10 +93,8 @@ class ScBCE(DrawnLoss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if mode not in ("expected", "sampled"):
-            raise InputError(f"mode must be 'expected' or 'sampled', not {mode!r}.")
-        if granularity not in ("image", "pixel"):
-            raise InputError(f"granularity must be 'image' or 'pixel', not {granularity!r}.")
+        check_choice("mode", mode, ("expected", "sampled"))
+        check_choice("granularity", granularity, ("image", "pixel"))
         if beta_code is not None:
             if strength is not None:
                 raise InputError(f"Give strength ({strength}) or beta_code ({beta_code}), its half, not both.")

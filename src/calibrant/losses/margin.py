@@ -4,8 +4,8 @@ from typing import Literal, Unpack
 
 from torch import Tensor
 
-from calibrant.errors import InputError
-from calibrant.losses.base import Batch, Loss, Settings, check_choice
+from calibrant.errors import InputError, check_choice
+from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.registry import register
 

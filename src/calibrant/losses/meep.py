@@ -5,7 +5,7 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.registry import register
@@ -63,10 +63,8 @@ class MEEP(Loss):
         super().__init__(**settings)
         if not alpha >= 0:
             raise InputError(f"alpha must be at least 0, not {alpha}.")
-        if kind not in ("entropy", "uniform"):
-            raise InputError(f"kind must be 'entropy' or 'uniform', not {kind!r}.")
-        if entropy not in ("classes", "per_class"):
-            raise InputError(f"entropy must be 'classes' or 'per_class', not {entropy!r}.")
+        check_choice("kind", kind, ("entropy", "uniform"))
+        check_choice("entropy", entropy, ("classes", "per_class"))
         self.alpha, self.kind, self.entropy = alpha, kind, entropy
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:

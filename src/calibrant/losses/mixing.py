@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Loss
 from calibrant.losses.counts import Counts, check_counts
 
@@ -186,8 +186,7 @@ def remix_lambda(
     """
     if not kappa >= 1:
         raise InputError(f"kappa must be at least 1, not {kappa}.")
-    if form not in ("per_sample", "averaged"):
-        raise InputError(f"form must be 'per_sample' or 'averaged', not {form!r}.")
+    check_choice("form", form, ("per_sample", "averaged"))
     counts = check_counts(class_counts).to(a.device)
     ratio = counts[a] / counts[b]
     shares = torch.full_like(ratio, lam)

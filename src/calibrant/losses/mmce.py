@@ -10,7 +10,7 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.confidence import confidence
 from calibrant.losses.registry import register
@@ -248,8 +248,7 @@ class WeightedMMCE(_KernelLoss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(alpha, bandwidth, **settings)
-        if normalization not in ("single", "reference"):
-            raise InputError(f"normalization must be 'single' or 'reference', not {normalization!r}.")
+        check_choice("normalization", normalization, ("single", "reference"))
         self.normalization: Normalization = normalization
 
     def distance(self, confidence: Tensor, correct: Tensor, valid: Tensor | None) -> Tensor:

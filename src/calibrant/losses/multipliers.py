@@ -5,8 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from calibrant.errors import InputError
-from calibrant.losses.base import check_choice
+from calibrant.errors import InputError, check_choice
 
 RhoAgainst = Literal["epoch", "check"]
 

@@ -6,7 +6,7 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.cross_entropy import cross_entropy
 from calibrant.losses.registry import register
@@ -137,8 +137,7 @@ class _Spatial(Loss):
         # Below this the neighbours' weights, which SVLS rescales to one half, are lost to rounding.
         if not sigma >= 0.25:
             raise InputError(f"sigma must be at least 0.25 pixels, not {sigma}.")
-        if border not in ("replicate", "zeros"):
-            raise InputError(f"border must be 'replicate' or 'zeros', not {border!r}.")
+        check_choice("border", border, ("replicate", "zeros"))
         self.kernel_size, self.sigma, self.border = kernel_size, sigma, border
 
     def _check_shapes(self, logits: Tensor, target: Tensor) -> None:
@@ -259,14 +258,9 @@ class NACL(_Spatial):
         super().__init__(kernel_size, sigma, border, **settings)
         if not alpha >= 0:
             raise InputError(f"alpha must be at least 0, not {alpha}.")
-        if operator not in ("mean", "gaussian", "mode", "median", "max", "min"):
-            raise InputError(
-                f"operator must be 'mean', 'gaussian', 'mode', 'median', 'max' or 'min', not {operator!r}."
-            )
-        if distance not in ("l1", "l2"):
-            raise InputError(f"distance must be 'l1' or 'l2', not {distance!r}.")
-        if pull not in ("logits", "probs"):
-            raise InputError(f"pull must be 'logits' or 'probs', not {pull!r}.")
+        check_choice("operator", operator, ("mean", "gaussian", "mode", "median", "max", "min"))
+        check_choice("distance", distance, ("l1", "l2"))
+        check_choice("pull", pull, ("logits", "probs"))
         self.alpha, self.operator, self.distance, self.pull = alpha, operator, distance, pull
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:

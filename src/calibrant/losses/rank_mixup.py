@@ -5,7 +5,7 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.cross_entropy import cross_entropy
 
@@ -113,10 +113,8 @@ class RankMixup(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if ranking not in ("margin", "ndcg"):
-            raise InputError(f"ranking must be 'margin' or 'ndcg', not {ranking!r}.")
-        if pairs not in ("own", "reference"):
-            raise InputError(f"pairs must be 'own' or 'reference', not {pairs!r}.")
+        check_choice("ranking", ranking, ("margin", "ndcg"))
+        check_choice("pairs", pairs, ("own", "reference"))
         self.alpha, self.margin = alpha, margin
         self.ranking: Ranking = ranking
         self.pairs: Pairs = pairs

@@ -6,7 +6,7 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Loss, Settings
 from calibrant.losses.confidence import confidence
 from calibrant.losses.registry import register
@@ -99,8 +99,7 @@ class AvU(Loss):
         **settings: Unpack[Settings],
     ) -> None:
         super().__init__(**settings)
-        if variant not in ("intel", "google"):
-            raise InputError(f"variant must be 'intel' or 'google', not {variant!r}.")
+        check_choice("variant", variant, ("intel", "google"))
         if threshold is not None and not threshold > 0:
             raise InputError(f"threshold is an entropy in nats above 0, not {threshold}.")
         self.beta, self.threshold, self.detach_confidence = beta, threshold, detach_confidence

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.metrics import ranking, views
 from calibrant.metrics.equal_mass import adaptive_class_errors, equal_mass_bins
 from calibrant.metrics.segmentation import Missing, SegmentationScores, scores_of_areas
@@ -81,8 +81,7 @@ def debiased_ece(
     state: State, correction: Literal["accuracy", "confidence"] = "accuracy", root: bool = True
 ) -> Tensor:
     """Read the debiased error of the equal-width bins."""
-    if correction not in ("accuracy", "confidence"):
-        raise InputError(f"correction must be 'accuracy' or 'confidence', not {correction!r}.")
+    check_choice("correction", correction, ("accuracy", "confidence"))
     return views.debiased_ece(state.bins(), correction, root)
 
 
@@ -94,8 +93,7 @@ def aece(state: State) -> Tensor:
 
 def class_range(state: State, labels: Tensor, absent: Absent) -> Tensor:
     """Return (C,) bool, which classes the class-wise mean runs over, from the number of each label."""
-    if absent not in ("count", "skip"):
-        raise InputError(f"absent must be 'count' or 'skip', not {absent!r}.")
+    check_choice("absent", absent, ("count", "skip"))
     if absent == "skip":
         return labels > 0
     if state.spec.rule.classes == "to_max_label":

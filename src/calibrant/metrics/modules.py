@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.metrics.averages import UnitMeans, check_average, of_rows
 from calibrant.metrics.binning import convention as by_name
 from calibrant.metrics.definitions import DEFINITIONS
@@ -71,8 +71,7 @@ class CalibrationMetric(Metric):
         if "inputs" not in given:
             raise InputError(f"{type(self).__name__} needs inputs='logits' or inputs='probs'.")
         self.inputs = given.pop("inputs")
-        if self.inputs not in ("logits", "probs"):
-            raise InputError(f"inputs must be 'logits' or 'probs', not {self.inputs!r}.")
+        check_choice("inputs", self.inputs, ("logits", "probs"))
         ignore: int | Iterable[int] | None = given.pop("ignore_index", None)
         self.ignore_index = ignore if ignore is None or isinstance(ignore, int) else tuple(ignore)
         self.average: str = given.pop("average", "pooled")

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.labels import check_labels, counted
 
 Inputs = Literal["logits", "probs"]
@@ -224,8 +224,7 @@ def checked(
     Raises:
         InputError: naming what does not fit.
     """
-    if inputs not in ("logits", "probs"):
-        raise InputError(f"inputs must be 'logits' or 'probs', not {inputs!r}.")
+    check_choice("inputs", inputs, ("logits", "probs"))
     if not isinstance(values, Tensor) or not isinstance(target, Tensor):
         raise InputError(
             f"values and target must be tensors, not {type(values).__name__} and {type(target).__name__}."

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from torch import Tensor
 from torchmetrics import Metric
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.metrics.saliency import SaliencyScores, SaliencyState
 from calibrant.metrics.saliency_image import Protocol
 
@@ -35,8 +35,7 @@ class Saliency(Metric):
         self, *, inputs: Literal["logits", "probs"], protocol: Protocol = "standard", **settings: Any
     ) -> None:
         super().__init__(**settings)
-        if inputs not in ("logits", "probs"):
-            raise InputError(f"inputs must be 'logits' or 'probs', not {inputs!r}.")
+        check_choice("inputs", inputs, ("logits", "probs"))
         self.inputs, self.protocol = inputs, protocol
         for name, zeros in SaliencyState(protocol).sums.items():
             self.add_state(name, zeros, dist_reduce_fx="sum")

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.labels import check_labels, counted
 
 
@@ -47,8 +47,7 @@ def scores_of_areas(
         include_background: whether class 0 takes part in the means; benchmarks differ.
         missing: "skip" leaves a class that occurs in neither map out of the means; "zero" counts it as 0.
     """
-    if missing not in ("skip", "zero"):
-        raise InputError(f"missing must be 'skip' or 'zero', not {missing!r}.")
+    check_choice("missing", missing, ("skip", "zero"))
     union = predicted + labelled - intersection
 
     def mean(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.metrics.binning import Convention, bin_edges, bin_index, convention
 from calibrant.metrics.classwise import classwise
 from calibrant.metrics.rows import Inputs, Piece, Rows, checked
@@ -43,8 +43,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         self.rule.bins(self.n_bins)
-        if self.task not in ("top_label", "event"):
-            raise InputError(f"task must be 'top_label' or 'event', not {self.task!r}.")
+        check_choice("task", self.task, ("top_label", "event"))
         if self.task == "event" and self.num_classes != 2:
             raise InputError(
                 f"task='event' is for two classes, not {self.num_classes}; use a class-wise metric instead."

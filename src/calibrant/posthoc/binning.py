@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.posthoc.one_vs_rest import OneVsRest, PlattScaling
 from calibrant.posthoc.registry import register
 
@@ -88,8 +88,7 @@ class HistogramBinning(_Binned):
 
     def __init__(self, n_bins: int = 15, edges: Edges = "equal_mass") -> None:
         super().__init__(n_bins)
-        if edges not in ("equal_mass", "equal_width"):
-            raise InputError(f"edges must be 'equal_mass' or 'equal_width', not {edges!r}.")
+        check_choice("edges", edges, ("equal_mass", "equal_width"))
         self.edges = edges
 
     def fit_scores(self, log_p: Tensor, log_rest: Tensor, truth: Tensor) -> None:

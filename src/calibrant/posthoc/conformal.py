@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.posthoc.base import Calibrator, check_classes
 from calibrant.posthoc.one_vs_rest import OneVsRest, log_shares
 from calibrant.posthoc.registry import register
@@ -178,8 +178,7 @@ class ConformalSets(Calibrator):
         super().__init__()
         if not 0 < confidence < 1:
             raise InputError(f"confidence must be between 0 and 1, not {confidence}.")
-        if score not in ("lac", "aps"):
-            raise InputError(f"score must be 'lac' or 'aps', not {score!r}.")
+        check_choice("score", score, ("lac", "aps"))
         self.confidence, self.score = confidence, score
         self.register_buffer("quantile_", torch.zeros((), dtype=torch.float64))
         self.register_buffer("classes_", torch.zeros((), dtype=torch.int64))

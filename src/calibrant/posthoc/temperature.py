@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from calibrant.errors import InputError
+from calibrant.errors import InputError, check_choice
 from calibrant.metrics.binning import bin_index, convention
 from calibrant.posthoc.base import Calibrator, ConvergenceWarning
 from calibrant.posthoc.registry import register
@@ -87,8 +87,7 @@ class TemperatureScaling(Calibrator):
         bounds: tuple[float, float] = (1e-3, 1e3),
     ) -> None:
         super().__init__()
-        if criterion not in ("nll", "ece"):
-            raise InputError(f"criterion must be 'nll' or 'ece', not {criterion!r}.")
+        check_choice("criterion", criterion, ("nll", "ece"))
         if criterion == "ece" and grid is None:
             raise InputError(
                 f"criterion='ece' needs a grid: one of {', '.join(GRIDS)}, or your own temperatures."
