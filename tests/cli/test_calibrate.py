@@ -112,6 +112,11 @@ def test_predictions_that_cannot_judge_the_calibrator_are_refused(capsys, files,
         assert said in err
 
 
+def test_counts_of_other_classes_are_refused(capsys, files):
+    status, _, err = say(capsys, "calibrate", files / "val.npz", "--class-counts", 1, 2)
+    assert (status, "--class-counts lists 2 classes, and" in err) == (2, True)
+
+
 def test_maps_with_labels_that_do_not_count(capsys, tmp_path):
     generator = np.random.default_rng(0)
     logits = 3 * generator.normal(size=(8, 3, 6, 5)).astype(np.float32)

@@ -5,7 +5,7 @@ import torch
 
 from calibrant.errors import InputError
 from calibrant.losses import Batch, create
-from calibrant.losses.counts import check_counts, of_label, per_class
+from calibrant.losses.counts import check_counts, of_label
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,6 @@ def test_the_value_of_the_label_is_its_expectation_under_a_soft_target():
     hard = torch.tensor([[0, 2], [1, 1]])
     assert torch.equal(of_label(Batch(logits, hard, None, None), values), torch.tensor([[1.0, 9], [5, 5]]))
     assert torch.equal(of_label(Batch(logits, soft, None, None), values), torch.full((2, 2), 4.0))
-    assert per_class(Batch(logits, hard, None, None), values).shape == (1, 3, 1)
 
 
 @pytest.mark.parametrize("name", ["las", "ldam", "cb_focal", "logit_adjustment", "balanced_softmax", "cb_ce"])

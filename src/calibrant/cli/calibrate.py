@@ -44,6 +44,8 @@ def execute(options: dict[str, Any]) -> None:
     name, arguments = parse_named(options.get("method", "auto"), "method", "histogram:n_bins=10")
     counts = options.get("class_counts")
     file = opened(options["predictions"], options)
+    if counts is not None and len(counts) != file.classes:
+        raise InputError(f"--class-counts lists {len(counts)} classes, and {file.path} holds {file.classes}.")
     test = opened(options["test"], options) if "test" in options else None
     if test is not None and test.classes != file.classes:
         raise InputError(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from calibrant.errors import InputError
 from calibrant.losses.base import Batch
+from calibrant.losses.multipliers import along_classes
 
 Counts = Tensor | Iterable[float]
 
@@ -56,14 +57,6 @@ def check_counts(class_counts: Counts, *, positive: bool = True) -> Tensor:
     return counts
 
 
-def per_class(batch: Batch, values: Tensor) -> Tensor:
-    """Return (C,) values of the classes as (1, C, 1, …) of the type of the logits, to broadcast with them."""
-    classes = batch.logits.shape[1]
-    if values.shape != (classes,):
-        raise InputError(f"class_counts has {len(values)} classes, but the logits have {classes}.")
-    return values.to(batch.logits.dtype).view(1, -1, *[1] * (batch.logits.dim() - 2))
-
-
 def is_label(batch: Batch) -> Tensor:
     """Return (N, C, *) bool, True at the labelled class; a comparison fuses where a scatter would not."""
     classes = torch.arange(batch.logits.shape[1], device=batch.target.device)
@@ -72,6 +65,5 @@ def is_label(batch: Batch) -> Tensor:
 
 def of_label(batch: Batch, values: Tensor) -> Tensor:
     """Return (N, *): of (C,) values, that of the labelled class; the expectation under a soft target."""
-    if batch.soft:
-        return (per_class(batch, values) * batch.target).sum(1)
-    return per_class(batch, values).flatten()[batch.target]
+    along = along_classes(values, batch.logits)
+    return (along * batch.target).sum(1) if batch.soft else along.flatten()[batch.target]

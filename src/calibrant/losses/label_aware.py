@@ -8,8 +8,9 @@ from torch import Tensor
 
 from calibrant.errors import InputError, check_choice
 from calibrant.losses.base import Batch, Loss, Settings
-from calibrant.losses.counts import Counts, check_counts, of_label, per_class
+from calibrant.losses.counts import Counts, check_counts, of_label
 from calibrant.losses.label_smoothing import smoothed_cross_entropy
+from calibrant.losses.multipliers import along_classes
 from calibrant.losses.registry import register
 
 Shape = Literal["concave", "linear", "convex", "exponential"]
@@ -132,5 +133,5 @@ class LabelAwareSmoothing(Loss):
         classes = batch.logits.shape[1]
         scale = classes / (classes - 1) if over == "others" else 1.0
         log_p = batch.logits.log_softmax(1)
-        label = batch.at_target((1 - scale * per_class(batch, self.eps)) * log_p)
+        label = batch.at_target((1 - scale * along_classes(self.eps, batch.logits)) * log_p)
         return {"las": -label - scale * eps * log_p.mean(1)}

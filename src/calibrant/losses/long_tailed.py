@@ -7,7 +7,8 @@ from torch import Tensor
 
 from calibrant.errors import InputError
 from calibrant.losses.base import Batch, Loss, Settings
-from calibrant.losses.counts import Counts, check_counts, is_label, of_label, per_class
+from calibrant.losses.counts import Counts, check_counts, is_label, of_label
+from calibrant.losses.multipliers import along_classes
 from calibrant.losses.registry import register
 
 
@@ -119,7 +120,7 @@ class LogitAdjustment(Loss):
 
     def formula(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of each row under the adjusted logits."""
-        adjusted = batch.logits + per_class(batch, self.adjustment)
+        adjusted = batch.logits + along_classes(self.adjustment, batch.logits)
         return {"ce": -batch.at_target(adjusted.log_softmax(1))}
 
 
