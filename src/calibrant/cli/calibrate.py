@@ -44,8 +44,6 @@ def execute(options: dict[str, Any]) -> None:
     name, arguments = parse_named(options.get("method", "auto"), "method", "histogram:n_bins=10")
     counts = options.get("class_counts")
     file = opened(options["predictions"], options)
-    if counts is not None and len(counts) != file.classes:
-        raise InputError(f"--class-counts lists {len(counts)} classes, and {file.path} holds {file.classes}.")
     test = opened(options["test"], options) if "test" in options else None
     if test is not None and test.classes != file.classes:
         raise InputError(
@@ -77,6 +75,8 @@ def execute(options: dict[str, Any]) -> None:
         raise InputError(f"The options of --method {options['method']!r} do not fit: {error}.") from None
     if counts is not None and not hasattr(fitted, "class_counts"):
         raise InputError(f"The method {name!r} takes no --class-counts; leave them out.")
+    if counts is not None and len(counts) != file.classes:
+        raise InputError(f"--class-counts lists {len(counts)} classes, and {file.path} holds {file.classes}.")
     values, target = file.read()
     logits = as_logits(values, file.inputs)
     start = time.perf_counter()
