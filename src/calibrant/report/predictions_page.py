@@ -157,8 +157,9 @@ def _pictures(found: Sequence[Judgement], names: Sequence[str], look: Mapping[st
         Panel(short[k], _bins(found[k], found[k].reliability), _notes(found[k])) for k in (order[-1], order[0])
     ]
     headline = diagrams(panels, f"Reliability of {names[order[-1]]} and {names[order[0]]}")
-    bells = [Dumbbell(names[k], [100 * found[k].estimates["ece"].value]) for k in order]
-    ladder = overview(bells, look, "expected calibration error, %", "ECE of each file")
+    bells = [Dumbbell(short[k], [100 * found[k].estimates["ece"].value]) for k in order]
+    shown = dict(zip(short, (look[name] for name in names), strict=True))
+    ladder = overview(bells, shown, "expected calibration error, %", "ECE of each file")
     return [
         figure_view(
             headline,
