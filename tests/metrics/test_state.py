@@ -143,7 +143,7 @@ def test_aece_of_the_histogram_is_within_its_bound(sharpness, n_bins):
     assert abs(exact - close) <= bound
     assert aece_error_bound(found[0], n_bins) == 0
     assert bound < 0.05 * n_bins / 15
-    with pytest.raises(InputError, match="raise exact_limit"):
+    with pytest.raises(InputError, match="with a higher exact_limit"):
         equal_mass_bins(found[1], n_bins, convention("guo2017"))
 
 
