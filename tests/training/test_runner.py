@@ -145,6 +145,15 @@ def test_a_run_that_another_process_writes_is_refused(tmp_path):
         run(tiny_recipe(), tmp_path)
 
 
+def test_what_a_killed_process_left_unfinished_is_removed(tmp_path):
+    left = tmp_path / "checkpoints" / ".last.ckpt.17.unfinished"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    target = run(tiny_recipe(train__epochs=1), tmp_path)
+    assert target.finished
+    assert not left.exists()
+
+
 def test_a_truncated_checkpoint_is_one_clear_sentence(tmp_path):
     recipe = tiny_recipe(train__epochs=2)
     target = run(recipe, tmp_path)

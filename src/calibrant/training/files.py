@@ -8,6 +8,8 @@ from typing import Literal, TextIO, cast
 
 from calibrant.errors import InputError
 
+_UNFINISHED = ".unfinished"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -28,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise InputError(f"{path} is a folder; name a file in it.")
     made = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -36,6 +38,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         if made and not any(path.parent.iterdir()):
             path.parent.rmdir()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what killed processes were writing in a folder and below; no other may be writing there."""
+    for path in folder.rglob(f".*{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def opened_table(path: Path, mode: Literal["r", "w"] = "r") -> TextIO:

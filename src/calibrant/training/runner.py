@@ -26,7 +26,7 @@ from calibrant.errors import InputError
 from calibrant.metrics.definitions import class_groups
 from calibrant.training.callbacks import Listener
 from calibrant.training.errors import write_errors
-from calibrant.training.files import write_text
+from calibrant.training.files import remove_unfinished, write_text
 from calibrant.training.judging import judge
 from calibrant.training.maps import MapModule, judge_maps
 from calibrant.training.module import TrainingModule
@@ -60,8 +60,10 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
         refuse_other(target, recipe)
         if target.finished:
             return target
-        if is_first() and not target.begun:
-            write_text(target.recipe_path, to_yaml(recipe))
+        if is_first():
+            remove_unfinished(target.path)
+            if not target.begun:
+                write_text(target.recipe_path, to_yaml(recipe))
         if recipe.trainer.threads:
             torch.set_num_threads(recipe.trainer.threads)
         images = read_data(recipe)
