@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union, get_args, 
 from calibrant.errors import InputError, nearest
 
 T = TypeVar("T")
-_POWER = re.compile(r"[+-]?\d+[eE][+-]?\d+")
+_POWER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
 class Registry(Generic[T]):
@@ -132,7 +132,7 @@ def parse_named(text: str, kind: str, example: str) -> tuple[str, dict[str, Any]
             read = yaml.safe_load(value)
         except yaml.YAMLError:
             raise InputError(f"The {kind} {text!r} has a value that cannot be read, {value!r}.") from None
-        # YAML takes 1e-1, without a point, for a word.
+        # YAML takes 1e-1, without a point, and 1.5e3, without a sign, for words.
         options[key.strip()] = float(read) if isinstance(read, str) and _POWER.fullmatch(read) else read
     return name, options
 

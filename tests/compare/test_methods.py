@@ -15,6 +15,7 @@ def test_options_of_a_loss_are_typed():
         parse_loss("mbls:margin")
     with pytest.raises(InputError, match=r"has a value that cannot be read, '\[1'"):
         parse_loss("mbls:margin=[1")
+    assert parse_loss("cals:rho=1.5e3")["args"] == {"rho": 1500.0}
     assert parse_loss("ce:ignore_index=[0,1]")["args"] == {"ignore_index": [0, 1]}
 
 

@@ -11,7 +11,7 @@ from calibrant.data.order import EpochOrder
 from calibrant.data.registry import create, list_data
 from calibrant.data.samplers import ClassBalancedOrder
 from calibrant.data.text import newsgroups, text_table
-from calibrant.data.text_files import read_table
+from calibrant.data.text_files import Corpus, read_table
 from calibrant.data.vocabulary import Vocabulary, read_vectors
 from calibrant.errors import InputError
 
@@ -168,6 +168,16 @@ def test_tables_are_read_alike(tmp_path, kind):
     columns = (0, 1) if kind == "tsv" else ("text", "label")
     corpus = read_table(path, *columns)
     assert list(zip(corpus.texts, corpus.labels, strict=True)) == ROWS
+
+
+def test_columns_of_one_name_are_told_apart_by_position(tmp_path):
+    from pyarrow import Table, parquet
+
+    path = tmp_path / "twice.parquet"
+    parquet.write_table(Table.from_arrays([["b"], ["a"], ["c"]], names=["x", "x", "y"]), path)
+    assert read_table(path, 1, 2) == Corpus(["a"], ["c"])
+    parquet.write_table(Table.from_arrays([["b"], ["a"]], names=["x", "y"]), path)
+    assert read_table(path, "y", "y") == Corpus(["a"], ["a"])
 
 
 def test_a_table_becomes_a_task_with_its_own_test(tmp_path):

@@ -162,12 +162,16 @@ def _read_parquet(path: Path, text: str | int, label: str | int) -> list[tuple[s
     except ModuleNotFoundError:
         raise InputError(f"Reading {path.name} needs pyarrow: pip install pyarrow.") from None
     try:
-        header = list(parquet.read_schema(path).names)
-        at = [_column(header, column, path) for column in (text, label)]
-        if max(at) >= len(header):
-            raise InputError(f"{path} has no column {max(at)}; count the columns from 0.")
-        table = parquet.read_table(path, columns=[header[i] for i in at])
+        with parquet.ParquetFile(path) as file:
+            header = list(file.schema_arrow.names)
+            at = [_column(header, column, path) for column in (text, label)]
+            if max(at) >= len(header):
+                raise InputError(f"{path} has no column {max(at)}; count the columns from 0.")
+            # Of columns of one name none can be asked for alone.
+            alone = len({*header}) == len(header)
+            table = file.read(columns=[header[i] for i in {*at}] if alone else None)
     except (ArrowInvalid, OSError) as error:
         raise InputError(f"{path} cannot be read as parquet ({error}); write it again.") from None
-    columns = (["" if value is None else str(value) for value in table[header[i]].to_pylist()] for i in at)
+    found = [table[header[i]] if alone else table.column(i) for i in at]
+    columns = (["" if value is None else str(value) for value in column.to_pylist()] for column in found)
     return list(zip(*columns, strict=True))

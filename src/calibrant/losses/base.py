@@ -339,7 +339,8 @@ def _check_sums(target: Tensor) -> None:
     where = tuple(int(i) for i in wrong.nonzero()[0])
     raise InputError(
         f"The target of row {where if len(where) > 1 else where[0]} sums to {float(mass[where]):.4g}, but a "
-        "soft target holds probabilities, which sum to 1; normalise it, or give integer labels."
+        "soft target holds probabilities, which sum to 1; normalise it, or, to leave rows out, give integer "
+        "labels with ignore_index."
     )
 
 

@@ -31,7 +31,10 @@ def gallery(method: str, errors: Sequence[ConfidentError], names: Sequence[str])
     words = []
     for axes, error in zip(grid.flat, shown, strict=False):
         assert error.picture is not None
-        with reading(error.picture), Image.open(error.picture) as picture:
+        with (
+            reading(error.picture, "delete errors.csv, which names it"),
+            Image.open(error.picture) as picture,
+        ):
             pixels = np.asarray(picture.convert("RGB"))
         axes.imshow(pixels, interpolation="none")
         truth, said = names[error.truth], names[error.said]

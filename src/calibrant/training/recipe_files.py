@@ -129,6 +129,7 @@ def difference(old: str, new: Recipe, source: str = "the recipe") -> list[str]:
     ]
 
 
+@cache
 def fields_of(text: str, source: str = "the recipe") -> dict[str, Any]:
     """Return the fields of a resolved recipe, YAML, by dotted key; one that is younger has its default.
 
