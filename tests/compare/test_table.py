@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -331,13 +332,9 @@ def test_data_of_another_kind_has_a_table_of_its_own(runs, tmp_path):
 
 
 def test_a_method_that_the_test_finds_better_than_the_leader_is_not_worse():
-    class OnSharedSeeds:
-        def test(self, name, leader, metric, stage):
-            return {"b": PairedTest(-0.06, -0.08, -0.04, 0.0005), "c": PairedTest(0.06, 0.04, 0.08, 0.0005)}[
-                name
-            ]
-
-    found = against_leader({"a": 0.07, "b": 0.11, "c": 0.12}, "ece", "none", OnSharedSeeds())
+    differences = {"b": -0.06, "c": 0.06}
+    shared = SimpleNamespace(test=lambda name, *_: PairedTest(differences[name], math.nan, math.nan, 0.0005))
+    found = against_leader({"a": 0.07, "b": 0.11, "c": 0.12}, "ece", "none", shared)
     assert {name: each.worse for name, each in found.items()} == {"b": False, "c": True}
     assert best(found) == {"a", "b"}
 
