@@ -318,6 +318,14 @@ def test_a_page_takes_no_place_that_it_may_not(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.npz": before}
 
 
+def test_a_page_does_not_replace_the_labels(capsys, cancer: Said, tmp_path: Path) -> None:
+    values, labels = tmp_path / "a.npy", tmp_path / "labels.html"
+    np.save(values, cancer.logits)
+    labels.write_bytes(b"labels")
+    assert say(capsys, values, "--label", labels, "--out", labels)[0] == 2
+    assert labels.read_bytes() == b"labels"
+
+
 def test_what_archivers_leave_behind_is_no_array(capsys, cancer: Said, tmp_path: Path) -> None:
     np.save(tmp_path / "logits.npy", cancer.logits)
     np.save(tmp_path / "targets.npy", cancer.target)

@@ -16,7 +16,7 @@ def execute(options: dict[str, Any]) -> None:
     path = options["calibrator"]
     saved = load_calibrator(path)
     calibrator = saved.calibrator
-    refuse_overwriting(options["out"], [path, options["predictions"]])
+    refuse_overwriting(options, [path, options["predictions"]])
     file = opened(options["predictions"], options, unlabelled=True)
     saved.refuse_other_classes(path, file.class_names, str(file.path))
     sets = calibrator if isinstance(calibrator, ConformalSets) else None

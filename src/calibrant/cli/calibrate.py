@@ -61,7 +61,7 @@ def execute(options: dict[str, Any]) -> None:
                 "cross-validation, or name other predictions."
             )
     if "out" in options:
-        refuse_overwriting(options["out"], [file.path, *([] if test is None else [test.path])])
+        refuse_overwriting(options, [file.path, *([] if test is None else [test.path])])
     if name == CONFORMAL:
         calibrate_sets(file, test, arguments, options)
         return

@@ -6,7 +6,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 if TYPE_CHECKING:
     from calibrant.compare.table import Table
@@ -21,19 +30,25 @@ def show(console: Console, table: "Table") -> None:
         print(table.to_text(), flush=True)
 
 
+class _TimeLeft(TimeRemainingColumn):
+    """The time left, where the total is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.total is None else super().render(task).append(" left")
+
+
 class _Bar:
     """A bar that is drawn on terminals only."""
 
-    def __init__(self, console: Console, text: str, total: float) -> None:
+    def __init__(self, console: Console, text: str, total: float | None) -> None:
         self.console = console
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=40),
-            TextColumn("{task.percentage:3.0f} %"),
+            TaskProgressColumn("{task.percentage:3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("elapsed,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("elapsed"),
+            _TimeLeft(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -64,7 +79,8 @@ class StepProgress(_Bar):
     """
 
     def __init__(self, console: Console, epochs: int) -> None:
-        super().__init__(console, "reading the data", 1.0)
+        # Without a total it moves to and fro: how long files take to be read is not known.
+        super().__init__(console, "reading the data", None)
         self.epochs, self._epoch = epochs, 0
 
     def note(self, done: int, steps: int, epoch: int) -> None:

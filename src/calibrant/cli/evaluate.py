@@ -38,7 +38,7 @@ def execute(options: dict[str, Any]) -> int:
         # An extra that is missing is told before the work, not after it.
         from calibrant.report.predictions_page import write_predictions_report
 
-        refuse_overwriting(out, paths)
+        refuse_overwriting(options, paths)
         if out.suffix not in (".html", ".htm"):
             raise InputError(f"The page is written as .html, not as {out.name!r}.")
     files = [

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from calibrant.errors import InputError
 
 
-def refuse_overwriting(out: str | Path, read: Iterable[str | Path]) -> None:
-    """Raise `InputError` where `--out` names a file that the command reads.
+def refuse_overwriting(options: dict[str, Any], read: Iterable[str | Path]) -> None:
+    """Raise `InputError` where `--out` names a file that the command reads, that of `--label` among them.
 
     Example:
-        >>> refuse_overwriting("page.html", ["a.npz", "b.npz"])
+        >>> refuse_overwriting({"out": "page.html", "label": "labels.npy"}, ["a.npy", "b.npy"])
     """
-    if Path(out).resolve() in [Path(path).resolve() for path in read]:
-        raise InputError(f"--out names {out}, which is read: choose another file.")
+    files = [*read, *([options["label"]] if "label" in options else [])]
+    if Path(options["out"]).resolve() in [Path(path).resolve() for path in files]:
+        raise InputError(f"--out names {options['out']}, which is read: choose another file.")

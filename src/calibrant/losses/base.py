@@ -354,5 +354,5 @@ def _refuse_nan(logits: Tensor, valid: Tensor | None) -> None:
         value = "NaN" if logits[where].isnan() else "inf"
         raise InputError(
             f"The logits hold {value}, first at position {where}; lower the learning rate, clip the gradient, "
-            "or look for NaN in the input."
+            "or look for such values in the input."
         )

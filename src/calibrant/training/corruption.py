@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,15 @@ class CorruptionPlan:
 
     def place(self, run: RunFolder) -> Path:
         """Return the file in which a run keeps what it found: of these images, this number and this seed."""
-        source = "made" if self.folder is None else f"read-{self.folder.resolve().name}"
-        source += "" if self.frost is None else f"-frost_{self.frost.resolve().name}"
+        source = "made" if self.folder is None else f"read-{_called(self.folder)}"
+        source += "" if self.frost is None else f"-frost_{_called(self.frost)}"
         return run.path / "corruptions" / f"{source}-{self.images or 'all'}-seed{self.seed}.json"
+
+
+def _called(folder: Path) -> str:
+    """Return the name of a folder with a sign of its place: two sets may be called the same."""
+    where = folder.resolve()
+    return f"{where.name}-{sha256(str(where).encode()).hexdigest()[:8]}"
 
 
 class CorruptionResult:
