@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from calibrant.errors import InputError
+from calibrant.losses import CrossEntropy, RankMixup
+from calibrant.losses.mixing import mixed_loss
 from calibrant.training.mixing import Mixer
 from calibrant.training.recipe import MixConfig
 from calibrant.training.runner import read_data, run
@@ -82,7 +84,44 @@ def test_remix_lets_the_smaller_class_take_the_whole():
             assert share == (0.0 if COUNTS[a] > COUNTS[b] else 1.0)
 
 
-@pytest.mark.parametrize("name", ["mixup", "remix"])
+def test_regmixup_is_the_mean_of_the_loss_of_the_images_and_of_their_mixtures():
+    images, target = batch()
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    config = MixConfig("regmixup", alpha=10.0)
+    loss = CrossEntropy()
+    value, logits, labels = Mixer(config, 0, COUNTS).loss(loss, network, images, target, 0)
+    mixed, pair = Mixer(config, 0, COUNTS).mix(images, target, 0)
+    own, beside = CrossEntropy()(network(images), target), mixed_loss(CrossEntropy(), network(mixed), pair)
+    assert value.item() == pytest.approx((own + beside).item() / 2)
+    assert torch.equal(logits, network(images))
+    assert torch.equal(labels, target)
+    assert loss.terms["ce"].item() == pytest.approx(value.item())
+
+
+@pytest.mark.parametrize(("ranking", "copies"), [("margin", 1), ("ndcg", 3)])
+def test_rankmixup_sees_the_mixtures_of_each_image(ranking, copies):
+    images, target = batch()
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    config = MixConfig("rank_mixup", ranking=ranking, copies=copies)
+    loss = RankMixup(ranking)
+    value, *_ = Mixer(config, 0, COUNTS).loss(loss, network, images, target, 0)
+    mixer = Mixer(config, 0, COUNTS)
+    mixed, pairs = zip(*(mixer.mix(images, target, 0) for _ in range(copies)), strict=True)
+    logits, soft = [network(part) for part in mixed], [pair.soft_target(3) for pair in pairs]
+    by_hand = loss(network(images), target, mixed_logits=torch.cat(logits), mixed_target=torch.cat(soft))
+    assert value.item() == pytest.approx(by_hand.item())
+    assert float(loss.terms["mixup"]) > 0
+
+
+def test_the_recipe_says_how_mixtures_are_ranked():
+    mix = {"name": "rank_mixup", "ranking": "ndcg", "copies": 3, "weight": 0.2, "margin": 1.0}
+    recipe = tiny_recipe(**{f"train__mix__{key}": value for key, value in mix.items()})
+    loss = build(recipe, read_data(recipe)).loss
+    assert isinstance(loss, RankMixup)
+    assert (loss.ranking, loss.alpha, loss.margin) == ("ndcg", 0.2, 1.0)
+
+
+@pytest.mark.parametrize("name", ["mixup", "remix", "regmixup", "rank_mixup"])
 def test_mixing_changes_what_is_learned_and_repeats_itself(tmp_path, name):
     recipe = tiny_recipe(train__epochs=1, train__mix__name=name)
     first, again = (run(recipe, tmp_path / place).predictions("test").logits for place in ("a", "b"))
@@ -94,6 +133,11 @@ def test_mixing_changes_what_is_learned_and_repeats_itself(tmp_path, name):
 def test_what_cannot_be_mixed_is_refused():
     with pytest.raises(InputError, match="alpha must be above 0, not 0"):
         Mixer(MixConfig("mixup", alpha=0.0), 0, COUNTS)
+    with pytest.raises(InputError, match="copies must be at least 1, not 0"):
+        Mixer(MixConfig("rank_mixup", copies=0), 0, COUNTS)
+    recipe = tiny_recipe(train__mix__name="rank_mixup", train__loss__name="mbls")
+    with pytest.raises(InputError, match=r"set train\.loss\.name to 'ce', not 'mbls'"):
+        build(recipe, read_data(recipe))
     recipe = tiny_recipe(train__mix__name="mixup", train__loss__name="crl")
     with pytest.raises(InputError, match="learns from each image by itself"):
         build(recipe, read_data(recipe))

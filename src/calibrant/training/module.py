@@ -14,7 +14,6 @@ from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
 from calibrant.losses.class_balanced import deferred_weights
-from calibrant.losses.mixing import mixed_loss
 from calibrant.losses.multipliers import sum_over_processes
 from calibrant.metrics import modules as metrics
 from calibrant.training.activity import Activity
@@ -189,15 +188,8 @@ class TrainingModule(LightningModule):
     def _loss_of(self, batch: Batch) -> Tensor:
         inputs, target = batch[self.inputs], batch["target"]
         if self._mixer is not None:
-            inputs, pair = self._mixer.mix(inputs, target, self.current_epoch)
-            logits = self(inputs)
-            # Two binary maps make a grey one, which every loss of maps takes.
-            mixed: Tensor = (
-                self.loss(logits, pair.soft_target())
-                if self.loss.binary
-                else mixed_loss(self.loss, logits, pair)
-            )
-            self._activity.note(logits, pair.a)
+            mixed, logits, labels = self._mixer.loss(self.loss, self, inputs, target, self.current_epoch)
+            self._activity.note(logits, labels)
             return mixed
         index = batch["index"] if self.loss.needs_index else None
         logits = self(inputs)

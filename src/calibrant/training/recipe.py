@@ -122,16 +122,27 @@ class MixConfig:
 
     Args:
         name: "none"; "mixup", images and labels by the same share; "remix", where the label of a class that
-            has `kappa` times fewer images takes the whole when its image has a share above 1 - `tau`.
+            has `kappa` times fewer images takes the whole when its image has a share above 1 - `tau`. Beside
+            the images as they are: "regmixup", whose loss is the mean of that of the images and that of their
+            mixtures; "rank_mixup", cross-entropy of the images and a penalty where one is less confident than
+            its mixtures.
         alpha: one share a batch is drawn from Beta(alpha, alpha).
         kappa: of Remix.
         tau: of Remix.
+        ranking: of RankMixup: "margin" (MRL) or "ndcg" (M-NDCG).
+        copies: of RankMixup, mixtures of each image; 3 published with "ndcg".
+        weight: of RankMixup, factor of the penalty.
+        margin: of RankMixup with "margin".
     """
 
-    name: Literal["none", "mixup", "remix"] = "none"
+    name: Literal["none", "mixup", "remix", "regmixup", "rank_mixup"] = "none"
     alpha: float = 1.0
     kappa: float = 3.0
     tau: float = 0.5
+    ranking: Literal["margin", "ndcg"] = "margin"
+    copies: int = 1
+    weight: float = 0.1
+    margin: float = 2.0
 
 
 @dataclass

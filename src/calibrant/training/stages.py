@@ -177,6 +177,8 @@ def _settings(recipe: Recipe, images: Data) -> dict[str, Any]:
 
 
 def _loss(stage: StageConfig, images: Data) -> Loss:
+    if stage.mix.name == "rank_mixup":
+        return _rank_mixup(stage)
     ignoring = {"ignore_index": IGNORED} if isinstance(images.task, SegmentationTask) else {}
     return losses.create(
         stage.loss.name,
@@ -185,6 +187,16 @@ def _loss(stage: StageConfig, images: Data) -> Loss:
         num_samples=len(images.task.train),
         **ignoring | stage.loss.args,
     )
+
+
+def _rank_mixup(stage: StageConfig) -> Loss:
+    if stage.loss.name != "ce":
+        raise InputError(
+            f"{stage.key}.mix.name 'rank_mixup' adds a ranking to cross-entropy: set {stage.key}.loss.name to "
+            f"'ce', not {stage.loss.name!r}."
+        )
+    mix = stage.mix
+    return losses.RankMixup(mix.ranking, mix.weight, mix.margin, **stage.loss.args)
 
 
 class _Progress:
