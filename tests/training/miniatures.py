@@ -14,6 +14,7 @@ from tests.data.test_image_layouts import write_cub, write_imagenet, write_tiny,
 from tests.data.test_label_maps import SMALL, write_voc
 from tests.data.test_list_files import write_lists
 from tests.data.test_saliency import write as write_pairs
+from tests.data.test_small_images import write_svhn
 from tests.data.texts import write_texts
 
 #: Options of photographs: what a file holds is shrunk before a network sees it.
@@ -56,6 +57,7 @@ MINIATURES: dict[str, tuple[Callable[[Path], object], dict[str, object], int]] =
     "cifar10_lt": (write_cifar10, {}, 100),
     "cifar100": (write_cifar100, {}, 100),
     "cifar100_lt": (write_cifar100, {}, 100),
+    "svhn": (write_svhn, {}, 4),
     "tiny_imagenet": (lambda folder: write_tiny(folder, each=54), {}, 0),
     "image_folder": (write_photographs, FEW_PIXELS, 0),
     "imagenet": (write_all_of_imagenet, FEW_PIXELS, 0),

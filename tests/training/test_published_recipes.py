@@ -3,8 +3,17 @@
 import pytest
 
 from calibrant.losses import create
+from calibrant.training.recipe import MixConfig
 from calibrant.training.recipe_files import list_recipes, load_recipe
 from calibrant.training.schedules import rate_factor
+
+#: How RankMixup's table mixes on CIFAR-10; of RegMixup, alpha is 10 on CIFAR-100.
+MIXED = {
+    "mixup": MixConfig("mixup", alpha=1.0),
+    "regmixup": MixConfig("regmixup", alpha=20.0),
+    "rank_mixup": MixConfig("rank_mixup", alpha=2.0, weight=0.1, margin=2.0),
+    "rank_mixup_ndcg": MixConfig("rank_mixup", alpha=2.0, weight=0.1, ranking="ndcg", copies=3),
+}
 
 
 @pytest.mark.parametrize("name", [n for n in list_recipes() if "ecp" in load_recipe(n).losses])
@@ -23,7 +32,11 @@ def test_cifar_recipes_are_as_published(name):
     assert (train.schedule.gamma, train.schedule.warmup, train.select) == (0.1, 0, "best")
     recipe = load_recipe(name)
     assert (recipe.data.val, recipe.model.name) == (5000, "resnet50_cifar")
-    assert train.loss.name == name.partition("/")[2].removesuffix("_margin_0")
+    if name == "cifar100/regmixup":
+        assert train.mix.alpha == 10
+        train.mix.alpha = 20.0
+    method = name.partition("/")[2].removesuffix("_margin_0")
+    assert (train.loss.name, train.mix) == (("ce", MIXED[method]) if method in MIXED else (method, MixConfig()))
 
 
 @pytest.mark.parametrize("data", ["cifar10", "tiny_imagenet"])
@@ -84,12 +97,49 @@ def test_tiny_imagenet_recipes_are_as_published_and_differ_in_their_loss_alone(n
     assert (train.batch_size, train.epochs, train.drop_last, train.clip) == (64, 100, False, 2.0)
     assert (recipe.model.name, train.schedule.milestones, train.select) == ("resnet50_tiny", [40, 60], "best")
     named = {n.split("/")[1] for n in list_recipes() if n.startswith("tiny_imagenet/")}
-    assert set(recipe.losses) == named - {"mbls_margin_0"}
+    assert set(recipe.losses) == named - {"mbls_margin_0", *MIXED}
     loss = name.removeprefix("tiny_imagenet/")
-    if loss != "mbls_margin_0":
+    if loss in MIXED:
+        assert recipe.train.mix.name == MIXED[loss].name
+        recipe.train.mix = parent.train.mix
+    elif loss != "mbls_margin_0":
         assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
     recipe.train.loss, recipe.name = parent.train.loss, parent.name
     assert recipe == parent
+
+
+#: Network, epochs and steps of the poster of MDCA.
+NETWORKS = {
+    "cifar10_r32": ("cifar10", "resnet32", 160, [80, 120]),
+    "cifar10_r56": ("cifar10", "resnet56", 160, [80, 120]),
+    "cifar100_r32": ("cifar100", "resnet32", 200, [100, 150]),
+    "cifar100_r56": ("cifar100", "resnet56", 200, [100, 150]),
+    "svhn_r20": ("svhn", "resnet20", 100, [50, 70]),
+    "svhn_r56": ("svhn", "resnet56", 100, [50, 70]),
+    "tiny_imagenet_r34": ("tiny_imagenet", "resnet34_tiny", 100, [40, 60]),
+}
+
+
+@pytest.mark.parametrize("group", NETWORKS)
+@pytest.mark.parametrize("loss", ["brier", "dca", "mmce_w", "flsd", "mdca"])
+def test_recipes_of_the_poster_of_mdca_are_as_published(group, loss):
+    recipe = load_recipe(f"{group}/{loss}")
+    train = recipe.train
+    schedule = (train.epochs, train.schedule.milestones)
+    assert (recipe.data.name, recipe.model.name, *schedule) == NETWORKS[group]
+    assert (train.optimizer.lr, train.optimizer.momentum, train.optimizer.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (train.batch_size, train.clip) == (64 if "tiny" in group else 128, None)
+    assert (train.select, train.augment) == ("best", "svhn" not in group)
+    weights = {"mmce_w": {"alpha": 4.0, "normalization": "reference"}, "dca": {"beta": 1.0}}
+    weights["mdca"] = {"beta": 1.0, "gamma": 1.0}
+    assert (train.loss.name, train.loss.args) == (loss, weights.get(loss, {}))
+
+
+@pytest.mark.parametrize("loss", ["ce", "brier", "mmce_w", "ls", "focal", "flsd53"])
+def test_recipes_of_the_code_of_focal_calibration_sum_all_but_the_brier_score(loss):
+    train = load_recipe(f"cifar10_350/{loss}").train
+    assert (train.epochs, train.schedule.milestones, train.clip, train.select) == (350, [150, 250], 2.0, "last")
+    assert train.loss.args["reduction"] == ("mean" if loss == "brier" else "sum")
 
 
 def test_imagenet_has_the_rates_of_its_scheduler():

@@ -73,7 +73,8 @@ class RankMixup(Loss):
     the samples that count and their mixtures. The mixtures take no part in the cross-entropy.
 
     It compares two sets of logits, so that it is not to be had by name: a loop that knows nothing of mixtures
-    would train plain cross-entropy under its name. In evaluation mode, without mixtures, it is cross-entropy.
+    would train plain cross-entropy under its name. Recipes have it as a way of mixing, `train.mix.name
+    rank_mixup`. In evaluation mode, without mixtures, it is cross-entropy.
 
     Args:
         ranking: "margin" or "ndcg".
