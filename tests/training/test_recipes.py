@@ -29,9 +29,10 @@ def test_a_recipe_builds_and_takes_two_steps(name):
     images = read_miniature(recipe)
     with torch.device("meta"):
         assert sum(p.numel() for p in build_network(recipe, images).parameters()) > 1000
-    small = {"resnet50_cifar": "resnet20", "resnet32": "resnet20"}
-    small |= {"resnet50_tiny": "resnet20"}
-    small |= dict.fromkeys(["timm:resnet50", "timm:resnet50.tv_in1k", "torchvision:resnet50"], "tiny_net")
+    deep = ["resnet50_cifar", "resnet101_cifar", "resnet32", "resnet56"]
+    small = dict.fromkeys([*deep, "resnet34_tiny", "resnet50_tiny", "resnet101_tiny"], "resnet20")
+    small |= dict.fromkeys(["timm:resnet50", "timm:resnet50.tv_in1k"], "tiny_net")
+    small |= {f"torchvision:resnet{depth}": "tiny_net" for depth in (50, 101, 152)}
     small |= {"timm:swinv2_tiny_window8_256": "tiny_net", "bbn_resnet50": "bbn_resnet32"}
     small |= {"places_resnet152": "tiny_net"}
     small |= dict.fromkeys(["aslp", "torchvision:deeplabv3_resnet50"], "tiny_dense_net")
@@ -101,10 +102,17 @@ def test_a_recipe_names_losses_that_exist_and_says_what_it_is(name):
         assert re.search(r"(CVPR|ICCV|ECCV|ICLR|NeurIPS|AAAI|IPMI|MICCAI)\D{0,12}20\d\d", source)
 
 
-@pytest.mark.parametrize("depth", [101, 152])
-def test_the_deeper_networks_of_table_1_are_a_matter_of_a_name(depth):
-    recipe = load_recipe("imagenet_lt/lws_mixup", {"model": {"name": f"torchvision:resnet{depth}"}})
-    images = read_miniature(recipe)
+@pytest.mark.parametrize("name", [n for n in list_recipes() if re.search(r"_r1\d\d/", n)])
+def test_a_deeper_network_is_trained_as_the_usual_one(name):
+    group, method = name.split("/")
+    data, depth = group.rsplit("_r", 1)
+    recipe, parent = load_recipe(name), load_recipe(f"{data}/{method}")
+    images = read_miniature(load_recipe(name))
     with torch.device("meta"):
         network = build_network(recipe, images)
-    assert sum(p.numel() for p in network.parameters()) > {101: 42, 152: 58}[depth] * 1e6
+    assert sum(p.numel() for p in network.parameters()) > {"101": 42, "152": 58}[depth] * 1e6
+    assert summary(name).split("; published")[0] == summary(f"{data}/{method}").split("; published")[0].replace(
+        "ResNet-50", f"ResNet-{depth}"
+    )
+    recipe.model, recipe.name = parent.model, parent.name
+    assert recipe == parent
