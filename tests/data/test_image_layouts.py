@@ -105,7 +105,7 @@ def test_imagenet_takes_published_positions(tmp_path):
 def test_imagenet_says_what_is_missing(tmp_path):
     with pytest.raises(InputError) as caught:
         data.create("imagenet", root=tmp_path)
-    for part in (str(tmp_path), "train or imagenet/train or ILSVRC/Data/CLS-LOC/train", "data.root"):
+    for part in (str(tmp_path), "imagenet/train or ILSVRC/Data/CLS-LOC/train or train", "data.root"):
         assert part in sentence(caught)
     labels = write_imagenet(tmp_path)
     with pytest.raises(InputError) as caught:
@@ -232,6 +232,14 @@ def test_tiny_imagenet_is_divided_as_published_and_kept_in_memory(tmp_path):
             pixels = np.asarray(Image.open(paths[at])).transpose(2, 0, 1)
             assert np.array_equal(part.images[i].numpy(), pixels)
             assert NUMBERS[part.targets[i]] == paths[at].parts[-3]
+    for i, label in enumerate(task.test.targets.tolist()):
+        at = folder / "val" / NUMBERS[label] / "images"
+        at.mkdir(parents=True, exist_ok=True)
+        (folder / "val" / "images" / f"val_{i}.JPEG").rename(at / f"val_{i}.JPEG")
+    (folder / "val" / "val_annotations.txt").unlink()
+    again = data.create("tiny_imagenet", root=tmp_path, val=9)
+    assert torch.equal(again.test.images, task.test.images)
+    assert torch.equal(again.test.targets, task.test.targets)
     fewer = data.create("tiny_imagenet", root=folder, val=0, train=6)
     assert (fewer.class_counts.tolist(), len(fewer.val)) == ([2, 2, 2], 0)
 

@@ -118,6 +118,13 @@ def test_the_augmented_maps_have_a_list_and_a_folder_of_their_own(tmp_path):
     assert {pair.label.parent.name for pair in task.train.pairs + task.val.pairs} == {"SegmentationClassAug"}
     # Judged on the maps that were drawn for it, with their borders that are ignored.
     assert {pair.label.parent.name for pair in task.test.pairs} == {"SegmentationClass"}
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    names = (lists / "trainaug.txt").read_text().split()
+    # As the authors of DeepLab's list have it.
+    both = "".join(f"/JPEGImages/{name}.jpg /SegmentationClassAug/{name}.png\n" for name in names)
+    (lists / "trainaug.txt").unlink()
+    (lists / "train_aug.txt").write_text(both)
+    assert data.create("voc", root=tmp_path, augmented=True, val=1, **SMALL).train.names == task.train.names
 
 
 def test_no_image_trains_that_validates_or_tests(tmp_path):

@@ -1,5 +1,6 @@
 """ImageNet-LT, Places-LT and iNaturalist 2018, as miniatures of their lists and folders."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,33 @@ def test_inaturalist_has_statistics_of_its_own_and_pictures_elsewhere(root):
     assert (len(held.val), len(held.test)) == (5, 12)
     assert not set(held.val.ids.tolist()) & set(held.train.ids.tolist())
     assert held.note == "long-tailed, 7 to 1 images a class; 5 training images validate"
+
+
+def test_inaturalist_is_read_from_its_annotations_too(root, tmp_path):
+    lists = data.create("inaturalist2018", root=root, images="pictures", val=3)
+    for part in ("train", "val"):
+        lines = (root / "iNaturalist18" / f"iNaturalist18_{part}.txt").read_text().splitlines()
+        rows = [(i, *line.split()) for i, line in enumerate(lines)]
+        images = [{"id": i, "file_name": name} for i, name, _ in rows]
+        # The two are in orders of their own.
+        labels = [{"image_id": i, "category_id": int(label)} for i, _, label in reversed(rows)]
+        (tmp_path / f"{part}2018.json").write_text(json.dumps({"images": images, "annotations": labels}))
+    task = data.create("inaturalist2018", root=tmp_path, images=str(root / "pictures"), val=3)
+    for ours, theirs in ((task.train, lists.train), (task.val, lists.val), (task.test, lists.test)):
+        assert [ours.path(i) for i in range(len(ours))] == [theirs.path(i) for i in range(len(theirs))]
+        assert torch.equal(ours.targets, theirs.targets)
+    assert task.class_names == lists.class_names
+    (tmp_path / "val2018.json").write_text('{"images": [{"id": 0}]}')
+    with pytest.raises(InputError, match=r"val2018\.json is damaged \(KeyError\('annotations'\)\)"):
+        data.create("inaturalist2018", root=tmp_path, images=str(root / "pictures"))
+
+
+def test_no_listed_image_trains_and_tests(root, tmp_path):
+    lists = {part: (root / "ImageNet_LT" / f"ImageNet_LT_{part}.txt").read_text() for part in ("train", "test")}
+    (tmp_path / "ImageNet_LT_train.txt").write_text(lists["train"])
+    (tmp_path / "ImageNet_LT_test.txt").write_text(lists["test"] + "train/n00/n00_1.JPEG 0\n")
+    with pytest.raises(InputError, match=r"1 images .* would both train and test, train/n00/n00_1\.JPEG for"):
+        data.create("imagenet_lt", root=tmp_path, images=str(root))
 
 
 def test_what_is_missing_is_one_sentence(root, tmp_path):

@@ -207,6 +207,22 @@ def test_duts_finds_textures_in_either_place_and_misses_half_of_its_lists(tmp_pa
         data.create("duts", root=tmp_path, size=32)
 
 
+def test_duts_takes_textures_as_they_are_packed_and_folders_as_others_call_them(tmp_path):
+    write(tmp_path / "DUTS-TR", 6, layout=("image", "mask"))
+    write(tmp_path / "DUTS-TE", 3, layout=("images", "gt"))
+    for kind in ("banded", "woven"):
+        write(tmp_path / "dtd" / "images" / kind, 2, layout=(".",), prefix=f"{kind}_")
+    assert not data.create("duts", root=tmp_path, size=32, val=2).ood
+    (tmp_path / "Texture_Image_Names.txt").write_text("woven_0.jpg\nbanded_1.jpg\n")
+    task = data.create("duts", root=tmp_path, size=32, val=2)
+    assert task.ood["DTD_Texture_500"].names == ["banded_1", "woven_0"]
+    assert (len(task.train), len(task.test)) == (4, 3)
+    everything = data.create(
+        "saliency", root=tmp_path, train_folder="DUTS-TR", test_folder="DUTS-TE", ood_folder="dtd"
+    )
+    assert len(everything.ood["dtd"]) == 4
+
+
 def test_a_missing_test_set_is_named_with_its_layout(tmp_path):
     write(tmp_path / "DUTS-TR", 4)
     with pytest.raises(InputError) as said:

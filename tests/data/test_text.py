@@ -66,7 +66,10 @@ def test_by_date_the_test_folder_tests(root):
 
 
 def test_either_layout_serves_the_random_split(root):
-    (root / "20_newsgroups").rename(root / "elsewhere")
+    whole = newsgroups(root, val=3)
+    (root / "20_newsgroups").rename(root / "20_newsgroup")
+    assert torch.equal(newsgroups(root, val=3).test.targets, whole.test.targets)
+    (root / "20_newsgroup").rename(root / "elsewhere")
     task = newsgroups(root, val=3)
     assert len(task.train) + len(task.val) + len(task.test) == 30
 

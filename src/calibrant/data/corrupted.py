@@ -205,7 +205,8 @@ class CorruptedSets:
         if known is None or not set(classes) <= set(known):
             raise InputError(
                 f"{place} holds {len(classes)} classes, {classes[0]} first, which are not the "
-                f"{len(self.task.class_names)} of the run's data: choose the set that goes with them."
+                f"{len(self.task.class_names)} of the run's data: choose the set that goes with them, or, if "
+                "it is this corruption alone, name the others with --corruptions."
             )
         images = read_split(place, classes, self._views())
         images.targets = torch.tensor([known[name] for name in classes])[images.targets]

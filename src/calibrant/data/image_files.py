@@ -56,6 +56,10 @@ class FileImageSet(Dataset[ImageBatch]):
         """Return the file of an image."""
         return self.root / os.fsdecode(bytes(self._names[position]))
 
+    def shared(self, other: "FileImageSet") -> list[str]:
+        """Return the names that another set of the same folder has too."""
+        return [os.fsdecode(bytes(name)) for name in np.intersect1d(self._names, other._names)]
+
     def picture(self, position: int) -> Image.Image:
         """Return an image as it is in its file, in RGB."""
         return read_picture(self.path(position))

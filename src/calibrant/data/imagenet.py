@@ -16,7 +16,7 @@ from calibrant.data.splits import per_class_tail_split
 from calibrant.data.wordnet import readable_names
 from calibrant.errors import InputError
 
-FOLDERS = (".", "imagenet", "ILSVRC/Data/CLS-LOC")
+FOLDERS = ("imagenet", "ILSVRC/Data/CLS-LOC", ".")
 LISTS = ("val.txt", "LOC_val_solution.csv")
 #: Official validation images of each class that validate; the others test.
 PER_CLASS = 10
@@ -35,7 +35,7 @@ def imagenet(
 ) -> FileImageTask:
     """ImageNet-1k: 1,281,167 photographs in 1,000 classes; its 50,000 validation images validate and test.
 
-    Looked for in the folder itself, in imagenet, and in ILSVRC/Data/CLS-LOC: train with a folder for each
+    Looked for in imagenet, in ILSVRC/Data/CLS-LOC, and in the folder itself: train with a folder for each
     WordNet number, and val with such folders too, or flat with a list val.txt (file name and class, by number
     from 0 or by WordNet number) or LOC_val_solution.csv in `root` or beside train. torchvision's `ImageNet`
     unpacks the archives of the official site into folders; they cannot be downloaded freely.

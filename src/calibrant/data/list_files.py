@@ -1,5 +1,6 @@
 """Long-tailed photographs by list files: ImageNet-LT, Places-LT, iNaturalist 2018."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +44,17 @@ class ListsAndLook(Lists, Look, total=False):
 
 @dataclass(frozen=True)
 class _Layout:
-    """The files of one set; without a validation list nothing validates."""
+    """The files of one set; without a validation list nothing validates.
+
+    `annotations` are the files of its authors for training and test, read where there is no list.
+    """
 
     folder: str
     train: str
     val: str | None
     test: str
     views: Views
+    annotations: tuple[str, ...] = ()
 
 
 _IMAGENET = _Layout(
@@ -64,6 +69,7 @@ _INATURALIST = _Layout(
     None,
     "iNaturalist18_val.txt",
     Views(jitter=0.4, mean=(0.466, 0.471, 0.380), std=(0.195, 0.194, 0.192)),
+    ("train2018.json", "val2018.json"),
 )
 
 
@@ -110,8 +116,9 @@ def inaturalist2018(root: Path, **options: Unpack[ListsAndLook]) -> FileImageTas
     """The iNaturalist set of 2018: 437,513 photographs of 8,142 species, 1,000 to 2 each; 24,426 test images.
 
     iNaturalist18_train.txt and iNaturalist18_val.txt, in the root or in iNaturalist18, have lines
-    "train_val2018/<group>/<species>/<file> <label>". Nothing validates unless `val` says how many training
-    images do. The classes are renumbered by falling number of training images.
+    "train_val2018/<group>/<species>/<file> <label>"; or train2018.json and val2018.json, as published, are in
+    the root. Nothing validates unless `val` says how many training images do. The classes are renumbered by
+    falling number of training images.
 
     Args:
         root: where the lists are looked for.
@@ -125,10 +132,18 @@ def inaturalist2018(root: Path, **options: Unpack[ListsAndLook]) -> FileImageTas
 def _read(layout: _Layout, root: Path, options: ListsAndLook) -> FileImageTask:
     look: Look = {key: value for key, value in options.items() if key not in Lists.__annotations__}  # type: ignore[assignment]
     views = with_look(layout.views, look)
-    folder = find_folder(root, (".", layout.folder), layout.train)
     pictures = root / options.get("images", ".")
-    training = read_list(folder / layout.train, pictures, views)
-    test = read_list(folder / layout.test, pictures, views)
+    if layout.annotations and all((root / name).is_file() for name in layout.annotations):
+        folder = root
+        training, test = (read_annotations(root / name, pictures, views) for name in layout.annotations)
+    else:
+        folder = find_folder(root, (".", layout.folder), layout.train)
+        training, test = (read_list(folder / name, pictures, views) for name in (layout.train, layout.test))
+    if shared := training.shared(test):
+        raise InputError(
+            f"{len(shared):,} images of {folder.resolve()} would both train and test, {shared[0]} for example: "
+            "take them out of one of the two."
+        )
     seed, val = options.get("split_seed", 1), options.get("val")
     if layout.val is not None and (folder / layout.val).is_file() and val != 0:
         validation = thinned(read_list(folder / layout.val, pictures, views), val, seed)
@@ -173,6 +188,30 @@ def read_list(path: Path, images: Path, views: Views) -> FileImageSet:
             labels.append(int(label))
     if not names:
         raise InputError(f"{path} names no image: expected a path and a label in each line.")
+    return _named(path, names, labels, images, views)
+
+
+def read_annotations(path: Path, images: Path, views: Views) -> FileImageSet:
+    """Return the images of a JSON file with "images" (id, file_name) and "annotations" (image_id, category_id).
+
+    Raises:
+        InputError: a file that holds no such thing, or a first image that is not there.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        label = {int(one["image_id"]): int(one["category_id"]) for one in found["annotations"]}
+        named = {str(one["file_name"]): label[int(one["id"])] for one in found["images"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged ({error!r}): images with id and file_name, and annotations with image_id and "
+            "category_id, were expected."
+        ) from None
+    if not named:
+        raise InputError(f"{path} names no image.")
+    return _named(path, list(named), list(named.values()), images, views)
+
+
+def _named(path: Path, names: list[str], labels: list[int], images: Path, views: Views) -> FileImageSet:
     if not (images / names[0]).is_file():
         raise InputError(
             f"The first image of {path.name} was looked for in {images.resolve()}, which has no {names[0]}; "

@@ -14,7 +14,10 @@ from calibrant.data.pictures import read_picture
 from calibrant.errors import InputError
 
 #: Names of the folders of images and of maps that are looked for, NAME being that of the folder around them.
-LAYOUTS = (("Image", "GT"), ("NAME-Image", "NAME-Mask"))
+LAYOUTS = (
+    ("Image", "GT"), ("NAME-Image", "NAME-Mask"), ("Imgs", "GT"), ("Image", "Mask"), ("image", "mask"),
+    ("images", "masks"), ("images", "gt"), ("imgs", "gt"), ("img", "gt"),
+)  # fmt: skip
 
 
 class MapSet(PairSet):
@@ -81,13 +84,14 @@ def read_folder(
     """Read the images of a folder and their maps of the same names.
 
     The images are in `Image` and the maps in `GT`, or, as DUTS is packed, in `NAME-Image` and `NAME-Mask` with
-    the name of the folder. Samples are in the order of their names.
+    the name of the folder, or in another pair of `LAYOUTS`. Samples are in the order of their names.
 
     Args:
         folder: that holds both.
         size: side of the network's input, in pixels.
         names: a file with one name a line, without extension: the samples that are taken; None for all.
-        black: there are no maps; every label is black. The images may lie in the folder itself.
+        black: there are no maps; every label is black. The images may lie in the folder itself, or in folders
+            of their kinds within it.
         keep: as in `MapSet`.
         binarise: as in `MapSet`.
 
@@ -117,10 +121,9 @@ def _layout(folder: Path, black: bool) -> tuple[Path, Path | None]:
             return images, None if black else labels
     if black and folder.is_dir():
         return folder, None
-    expected = " or ".join(
-        f"{image} and {label}".replace("NAME", folder.name) if not black else image for image, label in LAYOUTS
-    )
+    expected = " or ".join(f"{image} and {label}".replace("NAME", folder.name) for image, label in LAYOUTS)
+    wanted = "which is no folder" if black else f"where the folders {expected} were expected"
     raise InputError(
-        f"Images with maps were looked for in {folder.resolve()}, where the folders {expected} were expected; "
-        "set data.root to the folder around it."
+        f"Images{'' if black else ' with maps'} were looked for in {folder.resolve()}, {wanted}; set data.root "
+        "to the folder around it."
     )

@@ -8,9 +8,6 @@ from calibrant.data.map_set import LAYOUTS, MapSet, read_pairs
 from calibrant.data.pair_set import GIB
 from calibrant.errors import InputError
 
-#: As the collections of several sets name the folders of images and of maps.
-_USUAL = (*LAYOUTS, ("Imgs", "GT"), ("Image", "Mask"), ("images", "masks"))
-
 
 @dataclass(frozen=True)
 class NamedSet:
@@ -39,7 +36,7 @@ NAMED: dict[str, NamedSet] = {
     ),
     "SOD": NamedSet("300 photographs; Movahedi, Elder, CVPR workshops 2010"),
     "ECSSD": NamedSet("1,000 photographs; Yan et al., CVPR 2013", (("images", "ground_truth_mask"),)),
-    "HKU-IS": NamedSet("4,447 photographs; Li, Yu, CVPR 2015", (("imgs", "gt"),)),
+    "HKU-IS": NamedSet("4,447 photographs; Li, Yu, CVPR 2015"),
     "COD10K": NamedSet(
         "2,026 photographs with camouflaged objects; Fan et al., CVPR 2020",
         (("Test/Image", "Test/GT_Object"), ("Image", "GT_Object")),
@@ -90,7 +87,7 @@ _ABOVE = ("Test", "TestDataset")
 def _candidates(root: Path, name: str) -> tuple[list[Path], list[tuple[str, str]]]:
     """Return the folders in which a set may be, and the folders of images and of maps that it may have."""
     places = [root / above / called for called in (name, *_ALIASES.get(name, ())) for above in (".", *_ABOVE)]
-    return places, [*(NAMED[name].layouts if name in NAMED else ()), *_USUAL]
+    return places, [*(NAMED[name].layouts if name in NAMED else ()), *LAYOUTS]
 
 
 def _named(layouts: Sequence[tuple[str, str]], name: str) -> list[tuple[str, str]]:

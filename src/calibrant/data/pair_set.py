@@ -174,18 +174,21 @@ def pairs_of(images: Path, labels: Path | None, names: Path | None = None) -> li
     Args:
         images: folder of the images.
         labels: folder of the maps; None for none.
-        names: a file with one name a line, without extension: the samples that are taken; None for all.
+        names: a file with one name a line, or the path of an image and perhaps of its map: the samples that
+            are taken; None for all.
 
     Raises:
         InputError: a folder or a file that is not there, naming where it was looked for and what was expected.
     """
-    found = _pictures(images)
+    found = _pictures(images.iterdir())
+    if labels is None and not found:
+        found = _pictures(images.glob("*/*"))
     if not found:
         raise InputError(f"{images} holds no image: expected files ending in {', '.join(IMAGES)}.")
     wanted = sorted(found) if names is None else _wanted(names, found, images)
     if labels is None:
         return [Pair(name, _image(found[name]), None) for name in wanted]
-    maps = _pictures(labels)
+    maps = _pictures(labels.iterdir())
     missing = [name for name in wanted if name not in maps]
     if missing:
         raise InputError(
@@ -254,9 +257,9 @@ def without(samples: P, others: P) -> P:
     return samples.subset(i for i, pair in enumerate(samples.pairs) if pair.image not in taken)
 
 
-def _pictures(folder: Path) -> dict[str, list[Path]]:
+def _pictures(paths: Iterable[Path]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(paths):
         if is_picture(path.name):
             found.setdefault(path.stem, []).append(path)
     return found
@@ -265,7 +268,8 @@ def _pictures(folder: Path) -> dict[str, list[Path]]:
 def _wanted(names: Path, found: Container[str], images: Path) -> list[str]:
     if not names.is_file():
         raise InputError(f"There is no list of names {names.resolve()}: expected one name a line.")
-    wanted = sorted({line.strip() for line in lines_of(names) if line.strip()})
+    lines = {line.strip() for line in lines_of(names) if line.strip()}
+    wanted = sorted({line if line in found else Path(line.split()[0]).stem for line in lines})
     missing = [name for name in wanted if name not in found]
     if missing or not wanted:
         example = f", {missing[0]} for example" if missing else ""

@@ -77,6 +77,7 @@ def saliency(
 
 
 _LISTS = ("DUTS-TR-Train.txt", "DUTS-TR-Validation.txt")
+_TEXTURES = "Texture_Image_Names.txt"
 _LISTED = "the training images of {} are the validation images"
 
 
@@ -111,7 +112,8 @@ def duts(
     folders in which its authors, or collections of several, pack images and maps: see `named_maps.NAMED`. The
     published split of the training images (9,553 and 1,000) is used where its files DUTS-TR-Train.txt and
     DUTS-TR-Validation.txt are in `root`; otherwise 1,000 are held out at random. Textures, in
-    Test/DTD_Texture_500, are read where they are there.
+    Test/DTD_Texture_500 or DTD_Texture_500, are read where they are there; or those in dtd/images, as the
+    Describable Textures Dataset is packed, that a list Texture_Image_Names.txt in `root` names.
 
     Args:
         root: folder around all of these.
@@ -132,7 +134,9 @@ def duts(
     if len(absent) == 1:
         raise InputError(f"{root.resolve()} lacks {absent[0]}, the other list: add it, or take both away.")
     train_list, val_list = (None, None) if absent else _LISTS
-    textures = next((at for at in ("Test/DTD_Texture_500", "DTD_Texture_500") if (root / at).is_dir()), None)
+    listed = root / _TEXTURES
+    places = ["Test/DTD_Texture_500", "DTD_Texture_500", *(["dtd/images"] if listed.is_file() else [])]
+    textures = next((at for at in places if (root / at).is_dir()), None)
     photographs = root / ("Train/DUTS-TR" if nested else "DUTS-TR")
 
     def read(names: str | None = None) -> MapSet:
@@ -143,7 +147,8 @@ def duts(
     # They are judged once, at the end: not worth keeping.
     ood = {name: read_named(root, name, size, keep=0, binarise=binarise) for name in others}
     if textures is not None:
-        ood["DTD_Texture_500"] = read_folder(root / textures, size, black=True, binarise=binarise)
+        names = listed if textures == "dtd/images" else None
+        ood["DTD_Texture_500"] = read_folder(root / textures, size, names=names, black=True, binarise=binarise)
     task = DenseTask(
         train=read(train_list),
         val=read().subset([]) if val_list is None else read(val_list),

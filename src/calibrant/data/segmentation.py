@@ -88,9 +88,11 @@ def voc(
 
     Args:
         root: folder around all of these.
-        augmented: train on the list trainaug with the maps of SegmentationClassAug; those of SegmentationClass
-            validate and test, where they are listed there.
-        train_list: name of the list of training images; None for train, or trainaug.
+        augmented: train on the list trainaug or train_aug with the maps of SegmentationClassAug, with which
+            training images that are held out validate too; those of SegmentationClass test, and validate where
+            `val_list` names them.
+        train_list: name of the list of training images; None for train, or trainaug. A line names an image, or
+            has the paths of image and map.
         test_list: name of the list of test images.
         val_list: name of the list of validation images; None to hold them out of the training images.
         **options: as in `MapOptions`; 640 and 512 pixels, no other scale, jitter 0.3, a window of 480 x 480,
@@ -118,7 +120,9 @@ def voc(
         listed = folder / "ImageSets" / "Segmentation" / f"{name}.txt"
         return LabelSet(pairs_of(folder / "JPEGImages", labels, listed), len(names), transforms)
 
-    training = read(train_list or ("trainaug" if augmented else "train"), labels)
+    usual = ["trainaug", "train_aug"] if augmented else ["train"]
+    there = [name for name in usual if (folder / "ImageSets" / "Segmentation" / f"{name}.txt").is_file()]
+    training = read(train_list or [*there, *usual][0], labels)
     validation = None if val_list is None else read(val_list, own)
     return _task(training, validation, read(test_list, own), names, settings, VOC_HELD_OUT, background=True)
 

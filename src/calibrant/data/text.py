@@ -143,8 +143,8 @@ def newsgroups(
     A message's header, up to its first empty line, is cut off, as published; a text without an empty line is
     taken as a whole.
 
-    Lang: "NewsWeeder: Learning to Filter Netnews", ICML 1995. Split and words are those of Liu, Ben Ayed,
-    Galdran, Dolz (CVPR 2022).
+    Lang: "NewsWeeder: Learning to Filter Netnews", ICML 1995. The split is that of Liu, Ben Ayed, Galdran, Dolz
+    (CVPR 2022), who count the words of the test texts too: `counted="all"`, as in the recipes.
     """
     if split not in ("random", "by_date"):
         raise InputError(f"split must be 'random' or 'by_date', not {split!r}.")

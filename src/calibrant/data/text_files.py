@@ -49,16 +49,17 @@ def read_newsgroups(root: Path, download: bool, by_date: bool) -> tuple[Corpus, 
     """Return 20 Newsgroups, the training and the test texts by date; or all in the first.
 
     Args:
-        root: folder that holds 20_newsgroups, or 20news-bydate-train and 20news-bydate-test, or scikit-learn's
-            own copy.
+        root: folder that holds 20_newsgroups (or 20_newsgroup), or 20news-bydate-train and 20news-bydate-test,
+            or scikit-learn's own copy.
         download: fetch scikit-learn's copy when none is there.
         by_date: tell training and test apart; else 20_newsgroups goes before the other two.
 
     Raises:
         InputError: the texts are not there, or could not be fetched.
     """
-    if not by_date and (root / "20_newsgroups").is_dir():
-        return read_folders(root / "20_newsgroups"), Corpus([], [])
+    whole = [root / name for name in ("20_newsgroups", "20_newsgroup") if (root / name).is_dir()]
+    if not by_date and whole:
+        return read_folders(whole[0]), Corpus([], [])
     folders = [root / "20news-bydate-train", root / "20news-bydate-test"]
     if all(folder.is_dir() for folder in folders):
         first, second = (read_folders(folder) for folder in folders)

@@ -28,8 +28,9 @@ def tiny_imagenet(
 ) -> ImageTask:
     """Tiny-ImageNet-200: 110,000 photographs of 64x64 in 200 classes; its official validation images test.
 
-    Looked for in tiny-imagenet-200, or in the folder itself: train/<wnid>/images, val/images and
-    val/val_annotations.txt. All are decoded into memory when the set is read: 1.4 GB, half a minute or so.
+    Looked for in tiny-imagenet-200, or in the folder itself: train/<wnid>/images, and val/images with
+    val/val_annotations.txt, or sorted into val/<wnid>. All are decoded into memory when the set is read: 1.4
+    GB, half a minute or so.
 
     Args:
         root: where it is looked for.
@@ -76,6 +77,8 @@ def _annotated(folder: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
     """Return the official validation images, in the order of their list, and their labels."""
     path = folder / "val_annotations.txt"
     if not path.is_file():
+        if all((folder / name).is_dir() for name in classes):
+            return _sorted_into(folder, classes)
         raise InputError(
             f"Tiny-ImageNet's test images were looked for in {folder.resolve()}, where {path.name} was "
             "expected."
@@ -88,6 +91,13 @@ def _annotated(folder: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
                 f"{path} has a line {' '.join(row)!r}, but a file and one of the classes were expected."
             )
     return [folder / "images" / row[0] for row in rows], torch.tensor([numbers[row[1]] for row in rows])
+
+
+def _sorted_into(folder: Path, classes: list[str]) -> tuple[list[Path], Tensor]:
+    """Return images that lie in a folder for each class: val_0 first, as in the list."""
+    found = [(name, label) for label, one in enumerate(classes) for name in images_below(folder, one)]
+    found.sort(key=lambda pair: (len(Path(pair[0]).stem), Path(pair[0]).stem))
+    return [folder / name for name, _ in found], torch.tensor([label for _, label in found])
 
 
 def _decode(paths: list[Path]) -> Tensor:
