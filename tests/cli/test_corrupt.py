@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from calibrant.cli import main
-from calibrant.compare.corruption import tabulate_corruptions
+from calibrant.compare.corruption import CorruptionTable, tabulate_corruptions
 from calibrant.data import ImageTask
 from calibrant.data.corruptions import corrupt
 from calibrant.data.image_set import divide
@@ -160,6 +160,31 @@ def test_the_mean_is_that_of_what_was_asked_for_once(runs):
     assert tabulate_corruptions([run_], CorruptionPlan(severities=[1], images=7)).names == ["fog"]
     plan = CorruptionPlan(["saturate", "fog", "saturate"], [1, 1])
     assert (plan.names, plan.severities) == (("saturate", "fog"), (1,))
+
+
+def test_seeds_give_a_spread_and_other_photographs_are_told(tmp_path):
+    plan, seeds = CorruptionPlan(["fog", "snow"], [1]), []
+    for seed, errors in enumerate(([0.1, 0.3], [0.2, 0.6])):
+        seeds.append(CorruptionResult(tmp_path / f"{seed}.json"))
+        seeds[-1].others = seed == 1
+        for name, level, ece in (("clean", 0, 0.05), ("fog", 1, errors[0]), ("snow", 1, errors[1])):
+            seeds[-1].note(name, level, {"none": {"accuracy": 0.5, "ece": ece, "nll": 1.0}})
+    again = CorruptionResult(tmp_path / "1.json")
+    assert again.others
+    table = CorruptionTable(plan, ["fog", "snow"], {"ce": [seeds[0], again]})
+    # The mean over the corruptions is 0.2 and 0.4.
+    assert table.value("ce", "mean", 1, "none", "ece") == pytest.approx(0.3)
+    assert table.spread("ce", "mean", 1, "none", "ece") == pytest.approx(0.2 / 2**0.5)
+    text = table.to_text()
+    assert "30.00 ± 14.14" in text
+    assert "Mean ± standard deviation over seeds." in text
+    assert "other photographs than the test images" in text
+    header, first, *_ = (line.split(",") for line in table.to_csv().splitlines())
+    assert dict(zip(header, first, strict=True))["ece_std"] == "0.0"
+    alone = CorruptionTable(plan, ["fog", "snow"], {"ce": seeds[:1]})
+    assert alone.spread("ce", "fog", 1, "none", "ece") is None
+    assert "±" not in alone.to_text()
+    assert "other photographs" not in alone.to_text()
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[]", b'{"values": [3]}', b'{"values"'])

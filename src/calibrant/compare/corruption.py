@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from calibrant.compare.columns import COLUMNS
 from calibrant.compare.naming import method_names
@@ -48,24 +48,38 @@ class CorruptionTable:
 
         Severity 0 is that of the clean images, whatever the name.
         """
-        names = [CLEAN] if severity == 0 else self.names if name == MEAN else [name]
-        return fmean(
-            result.values(one, severity)[stage][metric] for result in self.results[method] for one in names
-        )
+        return fmean(self._of_seeds(method, name, severity, stage, metric))
 
-    def rows(self) -> Iterator[tuple[str, str, int, str, dict[str, float]]]:
-        """Yield method, corruption, severity, stage and the metrics of each."""
+    def spread(self, method: str, name: str, severity: int, stage: str, metric: str) -> float | None:
+        """Return the standard deviation over the seeds of what `value` is the mean of; None of a single one."""
+        values = self._of_seeds(method, name, severity, stage, metric)
+        return stdev(values) if len(values) > 1 else None
+
+    def _of_seeds(self, method: str, name: str, severity: int, stage: str, metric: str) -> list[float]:
+        names = [CLEAN] if severity == 0 else self.names if name == MEAN else [name]
+        return [
+            fmean(result.values(one, severity)[stage][metric] for one in names)
+            for result in self.results[method]
+        ]
+
+    def rows(self) -> Iterator[tuple[str, str, int, str, dict[str, float | None]]]:
+        """Yield method, corruption, severity, stage, and the metrics of each with their spread over seeds."""
         for method in self.results:
             for name in (MEAN, *self.names):
                 for severity in self.severities if name == MEAN else self.plan.severities:
                     for stage in self.stages:
-                        values = {m: self.value(method, name, severity, stage, m) for m in METRICS}
-                        yield method, name, severity, stage, values
+                        cell = (method, name, severity, stage)
+                        values: dict[str, float | None] = {m: self.value(*cell, m) for m in METRICS}
+                        yield *cell, values | {f"{m}_std": self.spread(*cell, m) for m in METRICS}
 
     def to_text(self, *, whole: bool = True) -> str:
         """Return plain text: the means over the corruptions, and behind them each corruption."""
         blocks = [self._block(MEAN, f"Mean over {', '.join(self.names)}; severity 0 is clean")]
         blocks += [self._block(name, name) for name in self.names if whole]
+        if any(result.others for seeds in self.results.values() for result in seeds):
+            blocks.append("The corrupted images are other photographs than the test images, severity 0.\n")
+        if any(len(seeds) > 1 for seeds in self.results.values()):
+            blocks.append("Mean ± standard deviation over seeds.\n")
         return "\n".join(blocks)
 
     def _block(self, name: str, title: str) -> str:
@@ -76,8 +90,9 @@ class CorruptionTable:
                 heading, factor, digits, _ = COLUMNS[metric]
                 # No calibrator of one temperature moves the accuracy.
                 for stage in self.stages[:1] if metric == "accuracy" else self.stages:
-                    values = (self.value(method, name, s, stage, metric) for s in self.severities)
-                    lines.append([method, short(stage), heading, *(f"{factor * v:.{digits}f}" for v in values)])
+                    cells = ((method, name, s, stage, metric) for s in self.severities)
+                    shown = (_shown(self.value(*cell), self.spread(*cell), factor, digits) for cell in cells)
+                    lines.append([method, short(stage), heading, *shown])
         widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
         said = [
             "  ".join(
@@ -102,10 +117,16 @@ class CorruptionTable:
         """Return a row for each method, corruption, severity and stage."""
         file = io.StringIO()
         writer = csv.writer(file)
-        writer.writerow(["method", "corruption", "severity", "calibrated", *METRICS])
+        spreads = [f"{metric}_std" for metric in METRICS]
+        writer.writerow(["method", "corruption", "severity", "calibrated", *METRICS, *spreads])
         for *keys, values in self.rows():
             writer.writerow([*keys, *values.values()])
         return file.getvalue()
+
+
+def _shown(value: float, spread: float | None, factor: float, digits: int) -> str:
+    said = f"{factor * value:.{digits}f}"
+    return said if spread is None else f"{said} ± {factor * spread:.{digits}f}"
 
 
 def tabulate_corruptions(runs: Sequence[RunFolder], plan: CorruptionPlan) -> CorruptionTable:

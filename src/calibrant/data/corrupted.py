@@ -113,7 +113,7 @@ class CorruptedSets:
     at severity 1, then at 2, and so on; and labels.npy, (50000,). ImageNet-C and Tiny-ImageNet-C: folders
     NAME/SEVERITY/WNID with image files, cropped already; the folders of ImageNet-C may lie in those of its
     archives, noise/NAME/SEVERITY/WNID. Where the files are called like those of the test images, these alone
-    are read, in their order.
+    are read, in their order; those of Tiny-ImageNet-C are other photographs.
 
     Attributes:
         folder: of the set.
@@ -293,6 +293,14 @@ class CorruptedTest:
             return self._some(CorruptedSets(self.folder, self.task).read(name, severity))
         refuse_unknown(name, self.frost)
         return Made(self.clean(), name, severity, self.seed, self.frost)
+
+    def others(self, name: str, severity: int) -> bool:
+        """Return whether a corruption is of other photographs than the test images, as in Tiny-ImageNet-C."""
+        images = None if self.folder is None else CorruptedSets(self.folder, self.task).read(name, severity)
+        names = _test_names(self.task)
+        if not isinstance(images, FileImageSet) or not names:
+            return False
+        return [images.path(at).stem for at in range(len(images))] != [*names]
 
     def _some(self, images: Images) -> Images:
         if self.images is None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from calibrant.compare.corruption import MEAN, CorruptionTable
@@ -9,13 +10,16 @@ from calibrant.compare.stages import when
 from calibrant.report.figures import Drawing
 from calibrant.report.style import GRID, Look, looks, styled
 
+#: Of more methods, bands would cover one another.
+_FEW = 6
+
 
 @styled
 def severity_curves(table: CorruptionTable) -> Drawing:
     """Draw the mean ECE over the corruptions against their severity, as trained and after temperature scaling.
 
-    A line is the mean over corruptions and seeds; its faint companions are the corruptions. Severity 0 is that
-    of the clean images.
+    A line is the mean over corruptions and seeds; the band of a few methods is the standard deviation over
+    seeds, faint lines are the corruptions. Severity 0 is that of the clean images.
     """
     look = looks(list(table.results))
     figure = Figure(figsize=(5.3 * len(table.stages), 3.8), layout="constrained")
@@ -40,9 +44,14 @@ def _line(axes: Any, table: CorruptionTable, method: str, stage: str, look: Look
             axes.plot(
                 table.severities, _errors(table, method, name, stage), color=look.colour, lw=0.6, alpha=0.25
             )
+    means = _errors(table, method, MEAN, stage)
+    if len(table.results) <= _FEW:
+        spreads = [100 * (table.spread(method, MEAN, s, stage, "ece") or 0) for s in table.severities]
+        low, high = np.subtract(means, spreads), np.add(means, spreads)
+        axes.fill_between(table.severities, low, high, color=look.colour, alpha=0.12, linewidth=0)
     axes.plot(
         table.severities,
-        _errors(table, method, MEAN, stage),
+        means,
         color=look.colour,
         linestyle=look.dashes,
         marker=look.marker,

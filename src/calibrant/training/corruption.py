@@ -95,6 +95,9 @@ class CorruptionResult:
     Args:
         path: the file; it need not exist yet.
 
+    Attributes:
+        others: whether the corrupted images are other photographs than the clean ones.
+
     Raises:
         InputError: a file that is damaged.
 
@@ -107,11 +110,12 @@ class CorruptionResult:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.others = path, False
         self._found: dict[str, dict[str, Values]] = {}
         if path.is_file():
             try:
-                self._found = dict(json.loads(path.read_text())["values"])
+                saved = json.loads(path.read_text())
+                self._found, self.others = dict(saved["values"]), bool(saved.get("others"))
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(f"{path} is damaged ({error!r}); delete it to judge again.") from None
 
@@ -127,7 +131,8 @@ class CorruptionResult:
     def note(self, name: str, severity: int, values: Values) -> None:
         """Keep the metrics of a corruption at a severity."""
         self._found.setdefault(name, {})[str(severity)] = values
-        write_text(self.path, json.dumps({"schema": SCHEMA, "values": self._found}, indent=1) + "\n")
+        saved = {"schema": SCHEMA, "others": self.others, "values": self._found}
+        write_text(self.path, json.dumps(saved, indent=1) + "\n")
 
 
 def judge_corruptions(
@@ -161,6 +166,7 @@ def judge_corruptions(
     # Before any is judged: a name that is wrong should be found at once.
     for name in dict(wanted):
         test.read(name, plan.severities[0])
+        result.others |= test.others(name, plan.severities[0])
     cells = [(name, severity) for name, severity in [(CLEAN, 0), *wanted] if not result.values(name, severity)]
     done = 1 + len(wanted) - len(cells)
     module = restore(recipe, run, data) if cells else None
