@@ -155,6 +155,25 @@ def test_quickdraw_has_a_long_tail(tmp_path):
     assert data.create("quickdraw_lt", root=tmp_path).class_counts.tolist() == [30, 6, 1]
 
 
+def test_quickdraw_is_read_as_it_is_published(tmp_path):
+    folder = tmp_path / "numpy_bitmap"
+    folder.mkdir()
+    drawings = np.random.default_rng(0).integers(0, 256, (2, 130, 784), dtype=np.uint8)
+    for name, some in zip(("ant", "full_numpy_bitmap_the Eiffel Tower"), drawings, strict=True):
+        np.save(folder / f"{name}.npy", some)
+    task = data.create("quickdraw", root=tmp_path, val=10)
+    assert task.class_names == ["ant", "the Eiffel Tower"]
+    assert [len(part) for part in (task.train, task.val, task.test)] == [150, 10, 40]
+    assert np.array_equal(task.test.images[-1, 0].numpy(), drawings[1, 99].reshape(28, 28))
+    assert task.test.targets.tolist() == [0] * 20 + [1] * 20
+    np.save(folder / "bee.npy", drawings[0, :99])
+    with pytest.raises(InputError, match=r"bee\.npy holds uint8 values of shape \(99, 784\), but 100 or more"):
+        data.create("quickdraw", root=tmp_path)
+    (folder / "bee.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match=r"bee\.npy cannot be read as an array"):
+        data.create("quickdraw", root=tmp_path)
+
+
 def test_quickdraw_says_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match=r"quickdraw345\.npz or quickdraw/quickdraw345\.npz was expected"):
         data.create("quickdraw", root=tmp_path)

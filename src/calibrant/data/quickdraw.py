@@ -18,6 +18,9 @@ from calibrant.errors import InputError
 
 FILE = "quickdraw345.npz"
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "classes")
+BITMAPS = "numpy_bitmap"
+#: Drawings of each thing that are taken of the published bitmaps to train, and to test.
+TAKEN = (80, 20)
 #: Training drawings of each class that validate.
 PER_CLASS = 10
 
@@ -26,9 +29,10 @@ PER_CLASS = 10
 def quickdraw(root: Path, train: int | None = None, val: int | None = None, split_seed: int = 1) -> ImageTask:
     """Quick, Draw! 345: grey drawings of 28x28 of 345 things, 80 of each for training and 20 for the test.
 
-    Reads quickdraw345.npz, in the folder itself or in quickdraw: arrays x_train (N, 28, 28) uint8, y_train
-    (N,), x_test, y_test and classes. Drawings are shifted by up to 2 pixels and mirrored in training, and
-    normalised by the statistics of the training drawings of the file.
+    Reads the published bitmaps, a file NAME.npy of each thing in numpy_bitmap, of which the first 80 drawings
+    train and the next 20 test; or quickdraw345.npz, in the folder itself or in quickdraw: arrays x_train (N,
+    28, 28) uint8, y_train (N,), x_test, y_test and classes. Drawings are shifted by up to 2 pixels and mirrored
+    in training, and normalised by the statistics of all training drawings.
 
     Args:
         root: where it is looked for.
@@ -38,7 +42,8 @@ def quickdraw(root: Path, train: int | None = None, val: int | None = None, spli
 
     Ha, Eck: "A Neural Representation of Sketch Drawings", ICLR 2018.
     """
-    content = _read(find_folder(root, (".", "quickdraw"), FILE) / FILE)
+    bitmaps = sorted((root / BITMAPS).glob("*.npy"))
+    content = _drawings(bitmaps) if bitmaps else _read(find_folder(root, (".", "quickdraw"), FILE) / FILE)
     images, targets = _part(content, "train")
     test, test_targets = _part(content, "test")
     names = [str(name) for name in content["classes"]]
@@ -65,7 +70,7 @@ def quickdraw_lt(root: Path, val: int | None = None, split_seed: int = 1, **tail
     """Quick, Draw! with a long tail: 345 classes by decreasing number of training drawings, 70 to 3 each.
 
     Args:
-        root: folder that holds quickdraw345.npz.
+        root: folder that holds numpy_bitmap or quickdraw345.npz.
         val: number of validation drawings, as many of each class; they are set aside before the tail is cut.
             None for 10 of each.
         split_seed: seed of the validation drawings.
@@ -79,6 +84,31 @@ def quickdraw_lt(root: Path, val: int | None = None, split_seed: int = 1, **tail
     cut: Tail = {"imbalance": 20.0, "groups": "counts"}
     cut.update(tail)
     return long_tailed(task, held, split_seed, **cut)
+
+
+def _drawings(paths: list[Path]) -> dict[str, np.ndarray]:
+    """Return the arrays of `FILE`, of the published bitmaps."""
+    fitting, testing = TAKEN
+    taken = []
+    for path in paths:
+        try:
+            drawings = np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{path} cannot be read as an array of NumPy ({error}): fetch it again.") from None
+        if drawings.shape[1:] != (784,) or drawings.dtype != np.uint8 or len(drawings) < fitting + testing:
+            raise InputError(
+                f"{path} holds {drawings.dtype} values of shape {drawings.shape}, but {fitting + testing} or "
+                "more drawings of 784 bytes were expected: fetch it again."
+            )
+        taken.append(np.array(drawings[: fitting + testing]).reshape(-1, 28, 28))
+    labels = np.arange(len(paths))
+    return {
+        "x_train": np.concatenate([drawings[:fitting] for drawings in taken]),
+        "y_train": labels.repeat(fitting),
+        "x_test": np.concatenate([drawings[fitting:] for drawings in taken]),
+        "y_test": labels.repeat(testing),
+        "classes": np.array([path.stem.removeprefix("full_numpy_bitmap_") for path in paths]),
+    }
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
