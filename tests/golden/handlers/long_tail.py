@@ -1,7 +1,5 @@
 """Long-tailed data, and whole epochs of the two stages of MiSLAS."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -140,7 +138,7 @@ def _train(case: Case, module: TrainingModule) -> None:
     (optimizer,), (schedule,) = module.configure_optimizers()
     if module._mixer is not None:
         draws = zip(case.inputs["lam"].tolist(), case.inputs["perm"].long(), strict=True)
-        module._mixer = SimpleNamespace(mix=lambda images, target, epoch: mixup(images, target, *next(draws)))
+        module._mixer.mix = lambda images, target, epoch: mixup(images, target, *next(draws))
     batches = list(zip(case.inputs["images"], case.inputs["labels"].long(), strict=True))
     for _ in range(params["epochs"]):
         module.train()
