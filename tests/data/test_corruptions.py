@@ -255,10 +255,14 @@ def test_tiny_imagenet_c_is_read_in_the_order_of_the_test_images(tmp_path):
     clean, foggy = (images[torch.arange(4)] for images in (test.clean(), test.read("fog", 1)))
     assert torch.equal(foggy["image"], clean["image"])
     assert torch.equal(foggy["target"], clean["target"])
-    assert not test.others("fog", 1)
+    assert not test.others(test.read("fog", 1))
     strange = replace(task, test_names=["val_0", *names[1:]])
-    # The published photographs are called otherwise, and are others.
-    assert CorruptedTest(strange, tmp_path / "c").others("fog", 1)
+    # Some are missing, the others are those of the test.
+    assert not CorruptedTest(strange, tmp_path / "c").others(
+        CorruptedSets(tmp_path / "c", strange).read("fog", 1)
+    )
+    foreign = replace(task, test_names=[f"val_{i}" for i in range(6)])
+    assert CorruptedTest(foreign, tmp_path / "c").others(CorruptedSets(tmp_path / "c", foreign).read("fog", 1))
     assert CorruptedSets(tmp_path / "c", strange).read("fog", 1).targets.tolist() == [0, 0, 0, 1, 1, 1]
 
 

@@ -236,10 +236,13 @@ def test_tiny_imagenet_is_divided_as_published_and_kept_in_memory(tmp_path):
         at = folder / "val" / NUMBERS[label] / "images"
         at.mkdir(parents=True, exist_ok=True)
         (folder / "val" / "images" / f"val_{i}.JPEG").rename(at / f"val_{i}.JPEG")
-    (folder / "val" / "val_annotations.txt").unlink()
-    again = data.create("tiny_imagenet", root=tmp_path, val=9)
-    assert torch.equal(again.test.images, task.test.images)
-    assert torch.equal(again.test.targets, task.test.targets)
+    (folder / "val" / "images").rmdir()
+    # With its list left behind, and without.
+    for _ in range(2):
+        again = data.create("tiny_imagenet", root=tmp_path, val=9)
+        assert torch.equal(again.test.images, task.test.images)
+        assert torch.equal(again.test.targets, task.test.targets)
+        (folder / "val" / "val_annotations.txt").unlink(missing_ok=True)
     fewer = data.create("tiny_imagenet", root=folder, val=0, train=6)
     assert (fewer.class_counts.tolist(), len(fewer.val)) == ([2, 2, 2], 0)
 

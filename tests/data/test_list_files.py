@@ -1,6 +1,7 @@
 """ImageNet-LT, Places-LT and iNaturalist 2018, as miniatures of their lists and folders."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,12 @@ def test_inaturalist_is_read_from_its_annotations_too(root, tmp_path):
         assert [ours.path(i) for i in range(len(ours))] == [theirs.path(i) for i in range(len(theirs))]
         assert torch.equal(ours.targets, theirs.targets)
     assert task.class_names == lists.class_names
+    # Lists, where they are, go before.
+    shutil.copytree(root / "iNaturalist18", tmp_path / "iNaturalist18")
+    (tmp_path / "train2018.json").write_text("[]")
+    assert len(data.create("inaturalist2018", root=tmp_path, images=str(root / "pictures"), val=3).train) == 18
+    shutil.rmtree(tmp_path / "iNaturalist18")
+    (tmp_path / "train2018.json").write_text((tmp_path / "val2018.json").read_text())
     (tmp_path / "val2018.json").write_text('{"images": [{"id": 0}]}')
     with pytest.raises(InputError, match=r"val2018\.json is damaged \(KeyError\('annotations'\)\)"):
         data.create("inaturalist2018", root=tmp_path, images=str(root / "pictures"))

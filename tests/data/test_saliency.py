@@ -221,6 +221,11 @@ def test_duts_takes_textures_as_they_are_packed_and_folders_as_others_call_them(
         "saliency", root=tmp_path, train_folder="DUTS-TR", test_folder="DUTS-TE", ood_folder="dtd"
     )
     assert len(everything.ood["dtd"]) == 4
+    write(tmp_path / "dtd" / "images" / "zigzagged", 1, layout=(".",), prefix="woven_")
+    again = data.create(
+        "saliency", root=tmp_path, train_folder="DUTS-TR", test_folder="DUTS-TE", ood_folder="dtd"
+    )
+    assert again.ood["dtd"].names == ["banded_0", "banded_1", "woven/woven_0", "woven_1", "zigzagged/woven_0"]
 
 
 def test_a_missing_test_set_is_named_with_its_layout(tmp_path):

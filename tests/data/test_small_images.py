@@ -166,6 +166,10 @@ def test_quickdraw_is_read_as_it_is_published(tmp_path):
     assert [len(part) for part in (task.train, task.val, task.test)] == [150, 10, 40]
     assert np.array_equal(task.test.images[-1, 0].numpy(), drawings[1, 99].reshape(28, 28))
     assert task.test.targets.tolist() == [0] * 20 + [1] * 20
+    np.save(folder / "the Eiffel Tower.npy", drawings[1])
+    with pytest.raises(InputError, match="holds two files of 'the Eiffel Tower': keep one"):
+        data.create("quickdraw", root=tmp_path)
+    (folder / "the Eiffel Tower.npy").unlink()
     np.save(folder / "bee.npy", drawings[0, :99])
     with pytest.raises(InputError, match=r"bee\.npy holds uint8 values of shape \(99, 784\), but 100 or more"):
         data.create("quickdraw", root=tmp_path)
@@ -175,7 +179,9 @@ def test_quickdraw_is_read_as_it_is_published(tmp_path):
 
 
 def test_quickdraw_says_what_is_wrong(tmp_path):
-    with pytest.raises(InputError, match=r"quickdraw345\.npz or quickdraw/quickdraw345\.npz was expected"):
+    with pytest.raises(
+        InputError, match=r"a folder numpy_bitmap with NAME\.npy, or quickdraw345\.npz, was expected"
+    ):
         data.create("quickdraw", root=tmp_path)
     write_quickdraw(tmp_path, classes=None)
     with pytest.raises(InputError, match="lacks the array classes"):

@@ -8,6 +8,7 @@ from calibrant.losses import CrossEntropy, RankMixup
 from calibrant.losses.mixing import mixed_loss
 from calibrant.training.mixing import Mixer
 from calibrant.training.recipe import MixConfig
+from calibrant.training.recipe_files import load_recipe
 from calibrant.training.runner import read_data, run
 from calibrant.training.stages import build
 from tests.training.tiny import tiny_recipe
@@ -116,9 +117,10 @@ def test_rankmixup_sees_the_mixtures_of_each_image(ranking, copies):
 def test_the_recipe_says_how_mixtures_are_ranked():
     mix = {"name": "rank_mixup", "ranking": "ndcg", "copies": 3, "weight": 0.2, "margin": 1.0}
     recipe = tiny_recipe(**{f"train__mix__{key}": value for key, value in mix.items()})
+    recipe.train.loss.args = {"pairs": "reference"}
     loss = build(recipe, read_data(recipe)).loss
     assert isinstance(loss, RankMixup)
-    assert (loss.ranking, loss.alpha, loss.margin) == ("ndcg", 0.2, 1.0)
+    assert (loss.ranking, loss.alpha, loss.margin, loss.pairs) == ("ndcg", 0.2, 1.0, "reference")
 
 
 @pytest.mark.parametrize("name", ["mixup", "remix", "regmixup", "rank_mixup"])
@@ -133,8 +135,17 @@ def test_mixing_changes_what_is_learned_and_repeats_itself(tmp_path, name):
 def test_what_cannot_be_mixed_is_refused():
     with pytest.raises(InputError, match="alpha must be above 0, not 0"):
         Mixer(MixConfig("mixup", alpha=0.0), 0, COUNTS)
-    with pytest.raises(InputError, match="copies must be at least 1, not 0"):
-        Mixer(MixConfig("rank_mixup", copies=0), 0, COUNTS)
+    with pytest.raises(InputError, match=r"train\.mix\.copies must be at least 1, not 0"):
+        load_recipe("cifar10/rank_mixup", {"train": {"mix": {"copies": 0}}})
+    recipe = tiny_recipe(train__mix__name="rank_mixup", train__loss__args={"alpha": 0.2})
+    with pytest.raises(
+        InputError, match=r"train\.loss\.args\.alpha is no option of RankMixup, which takes pairs"
+    ):
+        build(recipe, read_data(recipe))
+    maps = {"data__name": "tiny_maps", "model__name": "tiny_dense_net", "train__loss__name": "bce"}
+    recipe = tiny_recipe(**maps, train__mix__name="rank_mixup")
+    with pytest.raises(InputError, match="set it to 'mixup' or 'none'"):
+        build(recipe, read_data(recipe))
     recipe = tiny_recipe(train__mix__name="rank_mixup", train__loss__name="mbls")
     with pytest.raises(InputError, match=r"set train\.loss\.name to 'ce', not 'mbls'"):
         build(recipe, read_data(recipe))

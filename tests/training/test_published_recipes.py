@@ -1,5 +1,7 @@
 """Recipes of balanced data, of maps and of texts: what each paper, and the code behind it, says of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from calibrant.losses import create
@@ -97,11 +99,12 @@ def test_tiny_imagenet_recipes_are_as_published_and_differ_in_their_loss_alone(n
     assert (train.batch_size, train.epochs, train.drop_last, train.clip) == (64, 100, False, 2.0)
     assert (recipe.model.name, train.schedule.milestones, train.select) == ("resnet50_tiny", [40, 60], "best")
     named = {n.split("/")[1] for n in list_recipes() if n.startswith("tiny_imagenet/")}
-    assert set(recipe.losses) == named - {"mbls_margin_0", *MIXED}
+    assert set(parent.losses) == named - {"mbls_margin_0", *MIXED}
     loss = name.removeprefix("tiny_imagenet/")
     if loss in MIXED:
-        assert recipe.train.mix.name == MIXED[loss].name
-        recipe.train.mix = parent.train.mix
+        own = {"mixup": {"alpha": 0.2}, "regmixup": {"alpha": 10.0}}.get(loss, {"alpha": 1.0, "margin": 1.0})
+        assert recipe.train.mix == replace(MIXED[loss], **own)
+        recipe.train.mix, recipe.losses = parent.train.mix, parent.losses
     elif loss != "mbls_margin_0":
         assert (recipe.train.loss.name, recipe.train.loss.args) == (loss, parent.losses[loss])
     recipe.train.loss, recipe.name = parent.train.loss, parent.name
@@ -139,7 +142,18 @@ def test_recipes_of_the_poster_of_mdca_are_as_published(group, loss):
 def test_recipes_of_the_code_of_focal_calibration_sum_all_but_the_brier_score(loss):
     train = load_recipe(f"cifar10_350/{loss}").train
     assert (train.epochs, train.schedule.milestones, train.clip, train.select) == (350, [150, 250], 2.0, "last")
-    assert train.loss.args["reduction"] == ("mean" if loss == "brier" else "sum")
+    assert train.loss.args.get("reduction", "mean") == ("mean" if loss == "brier" else "sum")
+
+
+def test_a_table_of_its_own_compares_its_own_losses():
+    tables = {
+        "cifar10_350/ce": ["ce", "brier", "mmce_w", "ls", "focal", "flsd53"],
+        "cifar10/rank_mixup": ["ce"],
+    }
+    poster = ["brier", "dca", "mmce_w", "flsd", "mdca"]
+    tables |= {f"{group}/brier": poster for group in NETWORKS}
+    for name, losses in tables.items():
+        assert list(load_recipe(name).losses) == losses
 
 
 def test_imagenet_has_the_rates_of_its_scheduler():

@@ -38,6 +38,11 @@ class CorruptionTable:
         return [0, *self.plan.severities]
 
     @property
+    def others(self) -> bool:
+        """Whether the corrupted images are other photographs than the test images."""
+        return any(result.others for seeds in self.results.values() for result in seeds)
+
+    @property
     def stages(self) -> list[str]:
         """As trained, and after temperature scaling where all runs hold a temperature."""
         results = [result for seeds in self.results.values() for result in seeds]
@@ -76,7 +81,7 @@ class CorruptionTable:
         """Return plain text: the means over the corruptions, and behind them each corruption."""
         blocks = [self._block(MEAN, f"Mean over {', '.join(self.names)}; severity 0 is clean")]
         blocks += [self._block(name, name) for name in self.names if whole]
-        if any(result.others for seeds in self.results.values() for result in seeds):
+        if self.others:
             blocks.append("The corrupted images are other photographs than the test images, severity 0.\n")
         if any(len(seeds) > 1 for seeds in self.results.values()):
             blocks.append("Mean ± standard deviation over seeds.\n")
@@ -106,8 +111,8 @@ class CorruptionTable:
         """Return JSON with every value of every run's mean."""
         keys = ("method", "corruption", "severity", "calibrated")
         rows = [dict(zip(keys, row, strict=False)) | row[-1] for row in self.rows()]
-        said = {"images": self.plan.images, "seed": self.plan.seed, "folder": self._folder, "rows": rows}
-        return json.dumps(said, indent=1) + "\n"
+        plan = {"images": self.plan.images, "seed": self.plan.seed, "folder": self._folder}
+        return json.dumps({**plan, "others": self.others, "rows": rows}, indent=1) + "\n"
 
     @property
     def _folder(self) -> str | None:

@@ -294,13 +294,13 @@ class CorruptedTest:
         refuse_unknown(name, self.frost)
         return Made(self.clean(), name, severity, self.seed, self.frost)
 
-    def others(self, name: str, severity: int) -> bool:
-        """Return whether a corruption is of other photographs than the test images, as in Tiny-ImageNet-C."""
-        images = None if self.folder is None else CorruptedSets(self.folder, self.task).read(name, severity)
-        names = _test_names(self.task)
-        if not isinstance(images, FileImageSet) or not names:
+    def others(self, images: Images) -> bool:
+        """Return whether images that were read are called as no test image is, as those of Tiny-ImageNet-C."""
+        everything = images.images if isinstance(images, Some) else images
+        names = set(_test_names(self.task))
+        if not isinstance(everything, FileImageSet) or not names:
             return False
-        return [images.path(at).stem for at in range(len(images))] != [*names]
+        return names.isdisjoint(everything.path(at).stem for at in range(len(everything)))
 
     def _some(self, images: Images) -> Images:
         if self.images is None:

@@ -116,9 +116,9 @@ def inaturalist2018(root: Path, **options: Unpack[ListsAndLook]) -> FileImageTas
     """The iNaturalist set of 2018: 437,513 photographs of 8,142 species, 1,000 to 2 each; 24,426 test images.
 
     iNaturalist18_train.txt and iNaturalist18_val.txt, in the root or in iNaturalist18, have lines
-    "train_val2018/<group>/<species>/<file> <label>"; or train2018.json and val2018.json, as published, are in
-    the root. Nothing validates unless `val` says how many training images do. The classes are renumbered by
-    falling number of training images.
+    "train_val2018/<group>/<species>/<file> <label>"; where they are not, train2018.json and val2018.json, as
+    published, are read in the root. Nothing validates unless `val` says how many training images do. The
+    classes are renumbered by falling number of training images.
 
     Args:
         root: where the lists are looked for.
@@ -133,7 +133,8 @@ def _read(layout: _Layout, root: Path, options: ListsAndLook) -> FileImageTask:
     look: Look = {key: value for key, value in options.items() if key not in Lists.__annotations__}  # type: ignore[assignment]
     views = with_look(layout.views, look)
     pictures = root / options.get("images", ".")
-    if layout.annotations and all((root / name).is_file() for name in layout.annotations):
+    listed = any((root / name / layout.train).is_file() for name in (".", layout.folder))
+    if not listed and layout.annotations and all((root / name).is_file() for name in layout.annotations):
         folder = root
         training, test = (read_annotations(root / name, pictures, views) for name in layout.annotations)
     else:
@@ -204,10 +205,10 @@ def read_annotations(path: Path, images: Path, views: Views) -> FileImageSet:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is damaged ({error!r}): images with id and file_name, and annotations with image_id and "
-            "category_id, were expected."
+            "category_id, were expected; fetch it again."
         ) from None
     if not named:
-        raise InputError(f"{path} names no image.")
+        raise InputError(f"{path} names no image; fetch it again.")
     return _named(path, list(named), list(named.values()), images, views)
 
 

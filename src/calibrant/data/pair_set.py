@@ -1,6 +1,7 @@
 """Images with maps as files, read one by one and kept in memory as far as they fit; what a map says is open."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Container, Iterable
 from copy import copy
 from dataclasses import dataclass
@@ -173,7 +174,7 @@ def pairs_of(images: Path, labels: Path | None, names: Path | None = None) -> li
 
     Args:
         images: folder of the images.
-        labels: folder of the maps; None for none.
+        labels: folder of the maps; None for none, and then the images may lie in folders of their kinds within.
         names: a file with one name a line, or the path of an image and perhaps of its map: the samples that
             are taken; None for all.
 
@@ -182,7 +183,7 @@ def pairs_of(images: Path, labels: Path | None, names: Path | None = None) -> li
     """
     found = _pictures(images.iterdir())
     if labels is None and not found:
-        found = _pictures(images.glob("*/*"))
+        found = _by_kind(images)
     if not found:
         raise InputError(f"{images} holds no image: expected files ending in {', '.join(IMAGES)}.")
     wanted = sorted(found) if names is None else _wanted(names, found, images)
@@ -263,6 +264,13 @@ def _pictures(paths: Iterable[Path]) -> dict[str, list[Path]]:
         if is_picture(path.name):
             found.setdefault(path.stem, []).append(path)
     return found
+
+
+def _by_kind(folder: Path) -> dict[str, list[Path]]:
+    """Return pictures that lie in folders of their kinds; of two of one name, the kind is part of the name."""
+    every = [path for kind in _pictures(folder.glob("*/*")).values() for path in kind]
+    alone = Counter(path.stem for path in every)
+    return {p.stem if alone[p.stem] == 1 else f"{p.parent.name}/{p.stem}": [p] for p in every}
 
 
 def _wanted(names: Path, found: Container[str], images: Path) -> list[str]:

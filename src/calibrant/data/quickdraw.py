@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibrant.data.folders import find_folder
 from calibrant.data.image_set import ImageSet, ImageTask
 from calibrant.data.longtail import Tail, long_tailed
 from calibrant.data.registry import register
@@ -29,10 +28,10 @@ PER_CLASS = 10
 def quickdraw(root: Path, train: int | None = None, val: int | None = None, split_seed: int = 1) -> ImageTask:
     """Quick, Draw! 345: grey drawings of 28x28 of 345 things, 80 of each for training and 20 for the test.
 
-    Reads the published bitmaps, a file NAME.npy of each thing in numpy_bitmap, of which the first 80 drawings
-    train and the next 20 test; or quickdraw345.npz, in the folder itself or in quickdraw: arrays x_train (N,
-    28, 28) uint8, y_train (N,), x_test, y_test and classes. Drawings are shifted by up to 2 pixels and mirrored
-    in training, and normalised by the statistics of all training drawings.
+    Read, in the folder itself or in quickdraw, from quickdraw345.npz: arrays x_train (N, 28, 28) uint8, y_train
+    (N,), x_test, y_test and classes; or from the published bitmaps in numpy_bitmap, a file NAME.npy of each
+    thing, of which the first 80 drawings train and the next 20 test. Drawings are shifted by up to 2 pixels and
+    mirrored in training, and normalised by the statistics of all training drawings.
 
     Args:
         root: where it is looked for.
@@ -42,8 +41,7 @@ def quickdraw(root: Path, train: int | None = None, val: int | None = None, spli
 
     Ha, Eck: "A Neural Representation of Sketch Drawings", ICLR 2018.
     """
-    bitmaps = sorted((root / BITMAPS).glob("*.npy"))
-    content = _drawings(bitmaps) if bitmaps else _read(find_folder(root, (".", "quickdraw"), FILE) / FILE)
+    content = _content(root)
     images, targets = _part(content, "train")
     test, test_targets = _part(content, "test")
     names = [str(name) for name in content["classes"]]
@@ -86,6 +84,20 @@ def quickdraw_lt(root: Path, val: int | None = None, split_seed: int = 1, **tail
     return long_tailed(task, held, split_seed, **cut)
 
 
+def _content(root: Path) -> dict[str, np.ndarray]:
+    places = [root / name for name in (".", "quickdraw")]
+    for place in places:
+        if (place / FILE).is_file():
+            return _read(place / FILE)
+        if bitmaps := sorted((place / BITMAPS).glob("*.npy")):
+            return _drawings(bitmaps)
+    looked = " and ".join(str(place.resolve()) for place in places)
+    raise InputError(
+        f"Drawings were looked for in {looked}, where a folder {BITMAPS} with NAME.npy, or {FILE}, was "
+        "expected; set data.root to the folder that holds it."
+    )
+
+
 def _drawings(paths: list[Path]) -> dict[str, np.ndarray]:
     """Return the arrays of `FILE`, of the published bitmaps."""
     fitting, testing = TAKEN
@@ -102,12 +114,15 @@ def _drawings(paths: list[Path]) -> dict[str, np.ndarray]:
             )
         taken.append(np.array(drawings[: fitting + testing]).reshape(-1, 28, 28))
     labels = np.arange(len(paths))
+    names = [path.stem.removeprefix("full_numpy_bitmap_") for path in paths]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{paths[0].parent} holds two files of {twice[0]!r}: keep one.")
     return {
         "x_train": np.concatenate([drawings[:fitting] for drawings in taken]),
         "y_train": labels.repeat(fitting),
         "x_test": np.concatenate([drawings[fitting:] for drawings in taken]),
         "y_test": labels.repeat(testing),
-        "classes": np.array([path.stem.removeprefix("full_numpy_bitmap_") for path in paths]),
+        "classes": np.array(names),
     }
 
 

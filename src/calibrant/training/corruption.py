@@ -165,8 +165,7 @@ def judge_corruptions(
     wanted = [(name, severity) for name in names for severity in plan.severities]
     # Before any is judged: a name that is wrong should be found at once.
     for name in dict(wanted):
-        test.read(name, plan.severities[0])
-        result.others |= test.others(name, plan.severities[0])
+        result.others |= test.others(test.read(name, plan.severities[0]))
     cells = [(name, severity) for name, severity in [(CLEAN, 0), *wanted] if not result.values(name, severity)]
     done = 1 + len(wanted) - len(cells)
     module = restore(recipe, run, data) if cells else None

@@ -27,7 +27,7 @@ class Mixer:
         by_image: draw a share for each image.
 
     Raises:
-        InputError: an alpha that is not above 0, or fewer than one mixture of an image.
+        InputError: an alpha that is not above 0.
 
     Example:
         >>> mixer = Mixer(MixConfig("mixup"), seed=0, class_counts=torch.ones(4))
@@ -39,8 +39,6 @@ class Mixer:
     def __init__(self, config: MixConfig, seed: int, class_counts: Tensor, *, by_image: bool = False) -> None:
         if config.alpha <= 0:
             raise InputError(f"mix.alpha must be above 0, not {config.alpha}; 'none' mixes nothing.")
-        if config.copies < 1:
-            raise InputError(f"mix.copies must be at least 1, not {config.copies}.")
         self.config, self.seed, self.class_counts, self.by_image = config, seed, class_counts, by_image
         self._epoch, self._generator = -1, Generator()
 

@@ -293,7 +293,8 @@ class Recipe:
         trainer: on what it runs.
         seed: seed of the initial weights, of the order of the samples and of everything else that is random.
         losses: the options that each loss takes on these data; a stage's `loss.args` go before them.
-            `calibrant compare` runs these losses, in this order, when none are named.
+            `calibrant compare` runs these losses, in this order, when none are named. A recipe that inherits
+            another and lists losses lists all of them.
         seeds: the seeds that `calibrant compare` runs when none are named.
     """
 

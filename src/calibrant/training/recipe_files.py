@@ -207,7 +207,9 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> Tree:
     base = beside if beside.is_file() else _find(str(parent))
     if base in seen:
         raise InputError(f"{path} inherits from itself, through {base}.")
-    return merge(_read(base, (*seen, path)), tree)
+    merged = merge(_read(base, (*seen, path)), tree)
+    # A recipe that lists losses lists all that it compares.
+    return merged | {"losses": tree["losses"]} if "losses" in tree else merged
 
 
 def _check_keys(tree: Mapping[str, Any], kind: type, prefix: str, source: str) -> None:

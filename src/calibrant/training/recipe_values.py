@@ -15,7 +15,14 @@ _RULES: dict[str, Callable[[float], bool]] = {
     "at least 0 and below 2**32": lambda value: 0 <= value < 2**32,
 }
 _STAGE = {
-    "at least 1": ("epochs", "batch_size", "validate_every", "schedule.every", "sampler.per_class"),
+    "at least 1": (
+        "epochs",
+        "batch_size",
+        "validate_every",
+        "schedule.every",
+        "sampler.per_class",
+        "mix.copies",
+    ),
     "at least 0": (
         "optimizer.weight_decay",
         "schedule.final",
@@ -24,6 +31,7 @@ _STAGE = {
         "schedule.milestones",
         "sampler.extra_batches",
         "reweight_from",
+        "mix.weight",
     ),
     "above 0": ("optimizer.lr", "schedule.gamma", "mix.alpha", "clip"),
     "at least 0 and below 1": ("optimizer.momentum", "optimizer.betas", "sampler.beta", "reweight_beta"),

@@ -14,6 +14,7 @@ from calibrant.data.order import epoch_seed
 from calibrant.errors import InputError
 from calibrant.losses import Loss
 from calibrant.losses.adaptive_perturbation import AdaptiveScBCE
+from calibrant.losses.base import Settings
 from calibrant.losses.long_tailed import LDAM
 from calibrant.losses.registry import LOSSES
 from calibrant.models import Network
@@ -178,7 +179,7 @@ def _settings(recipe: Recipe, images: Data) -> dict[str, Any]:
 
 def _loss(stage: StageConfig, images: Data) -> Loss:
     if stage.mix.name == "rank_mixup":
-        return _rank_mixup(stage)
+        return _rank_mixup(stage, images)
     ignoring = {"ignore_index": IGNORED} if isinstance(images.task, SegmentationTask) else {}
     return losses.create(
         stage.loss.name,
@@ -189,7 +190,18 @@ def _loss(stage: StageConfig, images: Data) -> Loss:
     )
 
 
-def _rank_mixup(stage: StageConfig) -> Loss:
+def _rank_mixup(stage: StageConfig, images: Data) -> Loss:
+    if isinstance(images, DenseData):
+        raise InputError(
+            f"{stage.key}.mix.name 'rank_mixup' ranks the confidences of images, and maps have none; set it to "
+            "'mixup' or 'none'."
+        )
+    known = ("pairs", *Settings.__annotations__)
+    if other := [name for name in stage.loss.args if name not in known]:
+        raise InputError(
+            f"{stage.key}.loss.args.{other[0]} is no option of RankMixup, which takes {', '.join(known)}; its "
+            f"ranking, weight and margin are those of {stage.key}.mix."
+        )
     if stage.loss.name != "ce":
         raise InputError(
             f"{stage.key}.mix.name 'rank_mixup' adds a ranking to cross-entropy: set {stage.key}.loss.name to "
