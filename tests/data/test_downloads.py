@@ -8,11 +8,13 @@ from urllib.error import URLError
 
 import pytest
 from torchvision.datasets import CIFAR10, SVHN, FashionMNIST
+from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from calibrant import data
 from calibrant.data import downloads
 from calibrant.errors import InputError
 from tests.data.test_cifar import write_pickles10
+from tests.data.test_label_maps import SMALL, write_voc
 from tests.data.test_small_images import write_fashion, write_svhn
 
 
@@ -43,6 +45,38 @@ def test_cifar_is_fetched_and_unpacked(tmp_path, served):
     (root / CIFAR10.base_folder / "batches.meta").unlink()
     assert data.create("cifar10", root=root, val=5, download=True).class_names[0] == "airplane"
     assert len(asked) == 2
+
+
+def test_voc_is_fetched_and_unpacked(tmp_path, served):
+    folder, asked = served
+    published = DATASET_YEAR_DICT["2012"]
+    write_voc(tmp_path / "made" / published["base_dir"])
+    folder.mkdir()
+    with tarfile.open(folder / published["filename"], "w") as archive:
+        archive.add(tmp_path / "made" / "VOCdevkit", "VOCdevkit")
+    root = tmp_path / "root"
+    for _ in range(2):
+        assert len(data.create("voc", root=root, download=True, **SMALL).test) == 3
+    assert asked == [(published["url"], published["md5"])]
+    assert sorted(path.name for path in root.iterdir()) == ["VOCdevkit", published["filename"]]
+    with pytest.raises(InputError, match="SegmentationClassAug: the label maps were expected there"):
+        data.create("voc", root=root, download=True, augmented=True, **SMALL)
+
+
+def test_an_archive_that_cannot_be_unpacked_leaves_no_half(tmp_path, served, monkeypatch):
+    folder, _ = served
+    folder.mkdir()
+    (folder / CIFAR10.filename).write_bytes(b"")
+
+    def interrupted(archive: str, place: str) -> None:
+        (Path(place) / CIFAR10.base_folder).mkdir()
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(downloads, "extract_archive", interrupted)
+    root = tmp_path / "root"
+    with pytest.raises(InputError, match=r"CIFAR-10 could not be downloaded \(no space"):
+        data.create("cifar10", root=root, download=True)
+    assert [path.name for path in root.iterdir()] == [CIFAR10.filename]
 
 
 @pytest.mark.parametrize("place", [".", "svhn"])
@@ -93,6 +127,7 @@ def test_of_fashion_mnist_only_what_is_missing_is_fetched(tmp_path, served, plac
         ("svhn", "SVHN"),
         ("fashion_mnist", "Fashion-MNIST"),
         ("newsgroups", "20 Newsgroups"),
+        ("voc", "PASCAL VOC 2012"),
     ],
 )
 def test_a_download_that_fails_is_one_sentence(tmp_path, monkeypatch, name, title, error, said):
@@ -123,9 +158,9 @@ def test_half_a_file_does_not_get_its_name(tmp_path, monkeypatch):
         data.create("svhn", root=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["tiny_imagenet", "imagenet", "duts", "quickdraw_lt", "voc"])
-def test_what_cannot_be_downloaded_is_refused(tmp_path, name):
-    said = rf"The data set '{name}' cannot be downloaded: put its files into data\.root, {tmp_path}, and leave"
+@pytest.mark.parametrize("name", ["tiny_imagenet", "imagenet", "duts", "quickdraw_lt", "inaturalist2018"])
+def test_what_cannot_be_fetched_is_refused(tmp_path, name):
+    said = rf"'{name}' is not fetched from anywhere: put its files into data\.root, {tmp_path}, and leave"
     with pytest.raises(InputError, match=said):
         data.create(name, root=tmp_path, download=True)
 

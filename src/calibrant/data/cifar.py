@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import check_integrity, extract_archive
 
 from calibrant.data.checksums import compared
-from calibrant.data.downloads import fetch, fetching
+from calibrant.data.downloads import fetch_archive
 from calibrant.data.image_set import Held, ImageTask, LabelledImages, task_of
 from calibrant.data.registry import register
 from calibrant.errors import InputError
@@ -174,7 +173,7 @@ def _read_pickles(
     folder = root / base.base_folder
     missing = [name for name, _ in layout.published() if not (folder / name).is_file()]
     if missing and download:
-        _fetch(layout, root)
+        fetch_archive(layout.title, root, base.url, base.filename, base.tgz_md5)
     elif missing:
         raise InputError(_missing(layout, root, missing[0]))
     sets = []
@@ -189,15 +188,6 @@ def _read_pickles(
         sets.append((images, torch.tensor(part.targets)))
         names = list(part.classes)
     return sets[0], sets[1], names
-
-
-def _fetch(layout: Layout, root: Path) -> None:
-    base = layout.pickles
-    archive = root / base.filename
-    with fetching(layout.title, root):
-        if not check_integrity(archive, base.tgz_md5):
-            fetch(base.url, archive, base.tgz_md5)
-        extract_archive(archive, root)
 
 
 def _missing(layout: Layout, root: Path, name: str) -> str:

@@ -31,8 +31,8 @@ def create(
     Args:
         name: one of `list_data()`.
         root: folder that holds the data sets on disk.
-        download: fetch what is missing, where torchvision or scikit-learn can; a set that lies in files and
-            that they cannot fetch is refused.
+        download: fetch what is missing, through torchvision or scikit-learn; a set that lies in files and that
+            neither can fetch whole is refused.
         train: number of training samples kept; None for all.
         val: number of validation samples; None for the data set's own number.
         imbalance: images of the largest class over those of the smallest, of the long-tailed sets; None for the
@@ -70,8 +70,8 @@ def _refuse_download(name: str, folder: Path) -> None:
     taken = inspect.signature(DATASETS.get(name)).parameters
     if "root" in taken and "download" not in taken:
         raise InputError(
-            f"The data set {name!r} cannot be downloaded: put its files into data.root, {folder.resolve()}, "
-            "and leave data.download out."
+            f"The data set {name!r} is not fetched from anywhere: put its files into data.root, "
+            f"{folder.resolve()}, and leave data.download out."
         )
 
 

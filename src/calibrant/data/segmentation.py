@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from torchvision.datasets.voc import DATASET_YEAR_DICT
+
 from calibrant.data.dense import SegmentationTask
+from calibrant.data.downloads import fetch_archive
 from calibrant.data.label_set import LabelSet
 from calibrant.data.label_transforms import LabelTransforms
 from calibrant.data.lists import lines_of
@@ -75,6 +78,7 @@ _STREETS: MapOptions = {
 @register("voc")
 def voc(
     root: Path,
+    download: bool = False,
     augmented: bool = False,
     train_list: str | None = None,
     test_list: str = "val",
@@ -88,6 +92,8 @@ def voc(
 
     Args:
         root: folder around all of these.
+        download: fetch the archive through torchvision where none of these is there; the augmented maps are not
+            in it.
         augmented: train on the list trainaug or train_aug with the maps of SegmentationClassAug, with which
             training images that are held out validate too; those of SegmentationClass test, and validate where
             `val_list` names them.
@@ -103,8 +109,7 @@ def voc(
     Detectors", ICCV 2011.
     """
     settings: MapOptions = {**_PHOTOGRAPHS, **options}
-    places = [root / "VOCdevkit" / "VOC2012", root / "VOC2012", root]
-    folder = _first(places, "JPEGImages", "PASCAL VOC 2012")
+    folder = _voc_folder(root, download)
     own = folder / "SegmentationClass"
     labels = folder / "SegmentationClassAug" if augmented else own
     for place in (own, labels):
@@ -258,13 +263,21 @@ def _transforms(settings: MapOptions) -> LabelTransforms:
     return LabelTransforms(*sides, (scale[0], scale[1]), settings["jitter"], (window[0], window[1]))
 
 
-def _first(places: Sequence[Path], expected: str, what: str) -> Path:
-    for place in places:
-        if (place / expected).is_dir():
-            return place
-    looked = ", ".join(str(place.resolve()) for place in places)
+def _voc_folder(root: Path, download: bool) -> Path:
+    title, photographs = "PASCAL VOC 2012", "JPEGImages"
+    places = [root / "VOCdevkit" / "VOC2012", root / "VOC2012", root]
+
+    def found() -> Path | None:
+        return next((place for place in places if (place / photographs).is_dir()), None)
+
+    if download and found() is None:
+        archive = DATASET_YEAR_DICT["2012"]
+        fetch_archive(title, root, archive["url"], archive["filename"], archive["md5"])
+    if folder := found():
+        return folder
     raise InputError(
-        f"{what} was looked for in {looked}, where a folder {expected} was expected; set data.root."
+        f"{title} was looked for in {', '.join(str(place.resolve()) for place in places)}, where a folder "
+        f"{photographs} was expected; set data.root to the folder around it, or data.download to true."
     )
 
 
