@@ -94,6 +94,36 @@ def test_places_without_a_validation_list_has_no_validation(root):
     assert int(task.test.targets[0]) == 3
 
 
+def test_places_with_a_validation_list_validates_on_it(root, tmp_path):
+    lists = tmp_path / "Places_LT"
+    kinds = {"a/airfield": 0, "a/arena/indoor": 1, "z/zoo": 3}
+    rows = [(f"data_256/{kind}/9.jpg", label) for kind, label in kinds.items()]
+    write_list(lists / "Places_LT_val.txt", root, rows)
+    for part in ("train", "test"):
+        shutil.copy(root / f"Places_LT_{part}.txt", lists)
+    task = data.create("places_lt", root=tmp_path, images=str(root))
+    assert [task.val.path(i).parent.name for i in range(3)] == ["airfield", "indoor", "zoo"]
+    assert task.val.targets.tolist() == [3, 1, 2]
+    assert task.note == "long-tailed, 9 to 2 images a class; the 3 images of Places_LT_val.txt validate"
+    assert len(data.create("places_lt", root=tmp_path, images=str(root), val=0).val) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "imagenet_lt",
+            r"ImageNet_LT/ImageNet_LT_train.txt was expected; set .* to the folder that holds it\.$",
+        ),
+        ("inaturalist2018", r"that holds it, or put train2018\.json and val2018\.json into it\.$"),
+    ],
+)
+def test_it_is_said_where_lists_were_looked_for(tmp_path, name, said):
+    with pytest.raises(InputError, match=said) as caught:
+        data.create(name, root=tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
 def test_inaturalist_has_statistics_of_its_own_and_pictures_elsewhere(root):
     task = data.create("inaturalist2018", root=root, images="pictures", size=16, resize=20)
     assert (task.train.views.mean, task.train.views.std) == ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))

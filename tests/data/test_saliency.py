@@ -198,6 +198,10 @@ def test_test_sets_are_found_as_their_authors_pack_them(tmp_path, name, folder, 
 
 
 def test_duts_finds_textures_in_either_place_and_misses_half_of_its_lists(tmp_path):
+    with pytest.raises(
+        InputError, match=rf"in {tmp_path}, where a folder Train/DUTS-TR or DUTS-TR was expected"
+    ):
+        data.create("duts", root=tmp_path)
     write(tmp_path / "DUTS-TR", 6)
     write(tmp_path / "DUTS-TE", 3)
     write(tmp_path / "Test" / "DTD_Texture_500", 2, layout=("Image",))

@@ -151,13 +151,14 @@ def images_below(folder: Path, name: str) -> list[str]:
     return [file for _, files in sorted(found) for file in files]
 
 
-def find_folder(root: Path, names: Sequence[str], expected: str) -> Path:
+def find_folder(root: Path, names: Sequence[str], expected: str, otherwise: str = "") -> Path:
     """Return the first of some folders below a root that has what is expected in it.
 
     Args:
         root: where they are looked for.
         names: of the folders; "." is the root itself.
         expected: path of a folder or file within.
+        otherwise: what else can be done where none has it.
 
     Raises:
         InputError: none has it.
@@ -168,7 +169,7 @@ def find_folder(root: Path, names: Sequence[str], expected: str) -> Path:
     said = " or ".join(expected if name == "." else f"{name}/{expected}" for name in names)
     raise InputError(
         f"Images were looked for in {root.resolve()}, where {said} was expected; set data.root to the folder "
-        "that holds it."
+        f"that holds it{otherwise}."
     )
 
 

@@ -138,7 +138,8 @@ def _read(layout: _Layout, root: Path, options: ListsAndLook) -> FileImageTask:
         folder = root
         training, test = (read_annotations(root / name, pictures, views) for name in layout.annotations)
     else:
-        folder = find_folder(root, (".", layout.folder), layout.train)
+        otherwise = f", or put {' and '.join(layout.annotations)} into it" if layout.annotations else ""
+        folder = find_folder(root, (".", layout.folder), layout.train, otherwise)
         training, test = (read_list(folder / name, pictures, views) for name in (layout.train, layout.test))
     if shared := training.shared(test):
         raise InputError(

@@ -129,7 +129,12 @@ def duts(
     Wang et al.: "Learning to Detect Salient Objects with Image-level Supervision", CVPR 2017. The split is that
     of Liu et al., ICCV 2023.
     """
-    nested = (root / "Train" / "DUTS-TR").is_dir()
+    photographs = next((at for at in (root / "Train/DUTS-TR", root / "DUTS-TR") if at.is_dir()), None)
+    if photographs is None:
+        raise InputError(
+            f"DUTS was looked for in {root.resolve()}, where a folder Train/DUTS-TR or DUTS-TR was expected; "
+            "set data.root to the folder around it."
+        )
     absent = [name for name in _LISTS if not (root / name).is_file()]
     if len(absent) == 1:
         raise InputError(f"{root.resolve()} lacks {absent[0]}, the other list: add it, or take both away.")
@@ -137,7 +142,6 @@ def duts(
     listed = root / _TEXTURES
     places = ["Test/DTD_Texture_500", "DTD_Texture_500", *(["dtd/images"] if listed.is_file() else [])]
     textures = next((at for at in places if (root / at).is_dir()), None)
-    photographs = root / ("Train/DUTS-TR" if nested else "DUTS-TR")
 
     def read(names: str | None = None) -> MapSet:
         return read_folder(photographs, size, names=None if names is None else root / names, binarise=binarise)

@@ -41,7 +41,7 @@ def svhn(
     if download:
         found = (root / place for place in places if (root / place / FILES[0]).is_file())
         _fetch_missing(next(found, root))
-    folder = find_folder(root, places, FILES[0])
+    folder = find_folder(root, places, FILES[0], ", or data.download to true")
     training, test = (_read(folder / name) for name in FILES)
     names = [str(digit) for digit in range(10)]
     task = task_of(training, test, names, Held(train, val, split_seed), (_MEAN, _STD), flip=False)
