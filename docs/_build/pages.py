@@ -1,13 +1,24 @@
-"""What is done to every page when the site is built."""
+"""What is done to the files and to every page when the site is built."""
 
 import re
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\s*\\[(\[](.*?)\\[)\]]\s*</\1>', re.DOTALL)
+
+_RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> None:
+    """Take in the figures that lie beside the tables of the results."""
+    for path in sorted(_RESULTS.glob("*.svg")):
+        files.append(File.generated(config, f"images/{path.name}", abs_src_path=str(path)))
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> None:
