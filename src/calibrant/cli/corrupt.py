@@ -12,6 +12,7 @@ from calibrant.training.files import write_text
 def execute(options: dict[str, Any]) -> None:
     """Judge finished runs on corrupted test images; print the means, write table and figure."""
     from calibrant.compare.corruption import tabulate_corruptions
+    from calibrant.compare.grouping import grouped, refuse_mixed
     from calibrant.training.corruption import CorruptionPlan, judge_corruptions
     from calibrant.training.run_folder import find_runs
 
@@ -25,6 +26,10 @@ def execute(options: dict[str, Any]) -> None:
         data=options.get("data") or {},
         **chosen,
     )
+    results = [run.result() for run in runs]
+    # Before any is judged: what cannot stand in one table should be found at once.
+    refuse_mixed(runs, results)
+    grouped(runs, results)
     console = Console()
     for number, run in enumerate(runs, start=1):
         console.print(f"{number} of {len(runs)}: {run.path}", highlight=False, soft_wrap=True, markup=False)

@@ -20,10 +20,11 @@ def execute(options: dict[str, Any]) -> None:
     from calibrant.training.runner import run
 
     # Of several processes that train together, one speaks.
-    console = Console(quiet=not is_first())
+    first = is_first(recipe.trainer.devices)
+    console = Console(quiet=not first)
     with StepProgress(console, recipe.epochs) as progress:
         finished = run(recipe, target, listener=progress.note)
-    if not is_first():
+    if not first:
         return
     show(console, tabulate([finished]))
     console.print(f"The run is in {target}.", highlight=False, soft_wrap=True, markup=False)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from calibrant.compare.columns import COLUMNS
-from calibrant.compare.naming import method_names
+from calibrant.compare.grouping import grouped, refuse_mixed
 from calibrant.compare.stages import DEFAULT, RAW, short
 from calibrant.data.corruptions import STANDARD
+from calibrant.errors import InputError
 from calibrant.training.corruption import CLEAN, METRICS, CorruptionPlan, CorruptionResult
 from calibrant.training.run_folder import RunFolder
 
@@ -135,15 +136,26 @@ def _shown(value: float, spread: float | None, factor: float, digits: int) -> st
 
 
 def tabulate_corruptions(runs: Sequence[RunFolder], plan: CorruptionPlan) -> CorruptionTable:
-    """Read what runs found on corrupted images; see `training.corruption.judge_corruptions`."""
-    names = method_names([run.result() for run in runs])
-    results: dict[str, list[CorruptionResult]] = {}
-    for name, run in zip(names, runs, strict=True):
-        results.setdefault(name, []).append(CorruptionResult(plan.place(run)))
+    """Read what runs found on corrupted images; see `training.corruption.judge_corruptions`.
+
+    Raises:
+        InputError: runs on different data, two of one method and seed, or no corruption that all were judged
+            on.
+    """
+    said = [run.result() for run in runs]
+    refuse_mixed(runs, said)
+    results = {
+        name: [CorruptionResult(plan.place(run)) for _, (run, _) in sorted(seeds.items())]
+        for name, seeds in grouped(runs, said).items()
+    }
     every = [result for seeds in results.values() for result in seeds]
     known = [
         name
         for name in plan.names or (name for name in every[0].names if name in STANDARD)
         if all(result.values(name, severity) for result in every for severity in plan.severities)
     ]
+    if not known:
+        raise InputError(
+            "There is no corruption that all of these runs were judged on: run calibrant corrupt again."
+        )
     return CorruptionTable(plan, known, results)

@@ -29,7 +29,7 @@ from calibrant.compare.columns import (
     WITH_LABELS,
     WITH_MAPS,
 )
-from calibrant.compare.naming import method_names
+from calibrant.compare.grouping import Groups, grouped
 from calibrant.compare.significance import Against, PairedTests, against_leader, best
 from calibrant.compare.stages import short, stages_of
 from calibrant.errors import InputError
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 TEST, VALIDATION = "test", "val"
 #: By method and seed, a run and its result.
-Groups = dict[str, dict[int, tuple[RunFolder, dict[str, Any]]]]
 #: Widest line of a table, in characters.
 WIDTH = 120
 
@@ -278,19 +277,17 @@ def tabulate(runs: list[RunFolder]) -> Table:
         runs: the runs; those of one recipe and method are its seeds.
 
     Raises:
-        InputError: no run, or one that is not finished.
+        InputError: no run, one that is not finished, or two of one method and seed.
     """
     if not runs:
         raise InputError("There is nothing to tabulate: no run is finished.")
-    results = [(run, run.result()) for run in runs]
-    groups: Groups = {}
-    for name, (run, result) in zip(method_names([r for _, r in results]), results, strict=True):
-        groups.setdefault(name, {})[result["seed"]] = (run, result)
+    results = [run.result() for run in runs]
+    groups = grouped(runs, results)
     test = PairedTests({name: {s: run for s, (run, _) in seeds.items()} for name, seeds in groups.items()})
     shared = [
         split
-        for split in results[0][1]["metrics"]
-        if split not in (TEST, VALIDATION) and all(split in result["metrics"] for _, result in results)
+        for split in results[0]["metrics"]
+        if split not in (TEST, VALIDATION) and all(split in result["metrics"] for result in results)
     ]
     others = [_of_split(groups, split, None) for split in shared]
     return replace(_of_split(groups, TEST, test), others=[other for other in others if other.metrics])

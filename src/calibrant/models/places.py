@@ -12,6 +12,7 @@ from calibrant.errors import InputError
 from calibrant.models.base import Network
 from calibrant.models.last_block import fresh_last_block, without_last_block
 from calibrant.models.registry import register
+from calibrant.models.weights import read_state
 
 
 class FrozenTrunk(Network):
@@ -83,7 +84,7 @@ def pretrained(net: ResNet, name: str, weights: str | None) -> ResNet:
         return net
     state: dict[str, Any]
     if Path(weights).is_file():
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = read_state(weights)
     else:
         known = torchvision.models.get_model_weights(name).__members__
         if weights not in known:

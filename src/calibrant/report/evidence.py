@@ -1,6 +1,5 @@
 """The files of the runs of a comparison, read once, checked, and grouped by method."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibrant.compare.naming import method_names
+from calibrant.compare.grouping import grouped, refuse_mixed
 from calibrant.compare.stages import RAW, logits_after, stages_of
 from calibrant.compare.table import Cell, Table, tabulate
 from calibrant.errors import InputError
@@ -44,8 +43,8 @@ def gather(runs: Sequence[RunFolder], table: Table | None = None) -> Comparison:
     if not finished:
         raise InputError("There is no finished run to report: give run folders that hold a result.json.")
     results = [_result(run) for run in finished]
-    _same(finished, results)
-    methods = _grouped(finished, results)
+    refuse_mixed(finished, results)
+    methods = _methods(finished, results)
     reader = _Reader(notices)
     for method in methods:
         reader.read(method)
@@ -93,36 +92,11 @@ def _result(run: RunFolder) -> dict[str, Any]:
     return result
 
 
-def _same(runs: Sequence[RunFolder], results: Sequence[dict[str, Any]]) -> None:
-    """Refuse runs that cannot stand in one table."""
-    first = results[0]
-    for run, result in zip(runs, results, strict=True):
-        for key in ("name", "train", "val", "test", "classes", "class_counts"):
-            if result["data"].get(key) != first["data"].get(key):
-                raise InputError(
-                    f"{runs[0].path} and {run.path} were made on different data ({key}: "
-                    f"{_short(first['data'].get(key))} and {_short(result['data'].get(key))}); report runs on "
-                    "the same data."
-                )
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _grouped(runs: Sequence[RunFolder], results: Sequence[dict[str, Any]]) -> list[Method]:
-    """Group by method, in the order in which the methods first appear, each by seed."""
-    groups: dict[str, dict[int, tuple[RunFolder, dict[str, Any]]]] = {}
-    for name, run, result in zip(method_names(results), runs, results, strict=True):
-        group = groups.setdefault(printable(name), {})
-        seed = int(result["seed"])
-        if seed in group:
-            raise InputError(f"{group[seed][0].path} and {run.path} are both {name!r} with seed {seed}.")
-        group[seed] = (run, result)
+def _methods(runs: Sequence[RunFolder], results: Sequence[dict[str, Any]]) -> list[Method]:
+    """Return the methods, each with its runs by seed."""
     return [
-        Method(name, [group[s][0] for s in sorted(group)], [group[s][1] for s in sorted(group)])
-        for name, group in groups.items()
+        Method(printable(name), [seeds[s][0] for s in sorted(seeds)], [seeds[s][1] for s in sorted(seeds)])
+        for name, seeds in grouped(runs, results).items()
     ]
 
 

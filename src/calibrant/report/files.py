@@ -39,7 +39,7 @@ def write_figures(runs: Sequence[RunFolder], folder: Path) -> list[Path]:
     ============================ ===============================================================
 
     Args:
-        runs: runs of one recipe on the same data.
+        runs: runs on the same data.
         folder: where the files go; figures whose files the runs lack are left out.
 
     Returns:
@@ -101,7 +101,7 @@ def write_reliability(runs: Sequence[RunFolder], path: Path) -> Path:
     """Write one picture: the reliability of the methods with the highest and the lowest ECE, as trained.
 
     Args:
-        runs: runs of one recipe on the same data; those of two methods, say.
+        runs: runs on the same data; those of two methods, say.
         path: the file; its ending says whether SVG, PNG or PDF.
 
     Raises:

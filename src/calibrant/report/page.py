@@ -48,8 +48,8 @@ def write_report(runs: Sequence[RunFolder], path: Path, title: str, *, table: Ta
     files.
 
     Args:
-        runs: runs of one recipe on the same data, any number of methods and seeds; unfinished ones are left
-            out, and the report says so.
+        runs: runs on the same data, any number of recipes, methods and seeds; unfinished ones are left out, and
+            the report says so.
         path: the HTML file to write; it is replaced when it exists.
         title: the heading of the page.
         table: what `tabulate` returned for these runs, if it is at hand: the tests in it take a while.
@@ -58,7 +58,8 @@ def write_report(runs: Sequence[RunFolder], path: Path, title: str, *, table: Ta
         `path`.
 
     Raises:
-        InputError: no finished run, runs of different recipes or data, a file that cannot be read.
+        InputError: no finished run, runs on different data, two of one method and seed, a file that cannot be
+            read.
     """
     html = render(gather(runs, table), title)
     write_text(path, html)

@@ -1,8 +1,8 @@
 """What happens at the end of an epoch: the loss learns, the history grows, the state is saved."""
 
 import csv
+import errno
 import hashlib
-import pickle
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -197,7 +197,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is missing; delete {path.parent} to train from the start.")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError):
+    # What a damaged file does is whatever its bytes happen to say.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            # Nothing is known of the file: a disk that fails must not cost it.
+            raise
         raise InputError(
             f"{path} is truncated or damaged; delete {path.parent} to train from the start."
         ) from None

@@ -146,9 +146,15 @@ def judge_corruptions(
         listener: told of the progress.
 
     Raises:
-        InputError: no finished run of an image classifier, or images that are not there.
+        InputError: no finished run of an image classifier, one that another process writes, or images that are
+            not there.
     """
     run.result()
+    with run.locked():
+        return _judged(run, plan, listener)
+
+
+def _judged(run: RunFolder, plan: CorruptionPlan, listener: Listener | None) -> CorruptionResult:
     recipe = load_recipe(str(run.recipe_path), {"data": plan.data} if plan.data else {})
     result = CorruptionResult(plan.place(run))
     data = read_data(recipe)

@@ -77,8 +77,9 @@ def check_values(recipe: Recipe, leaves: Mapping[str, Any]) -> None:
                 raise InputError(f"{key} must be {rule}, not {value}.")
     if not recipe.seeds:
         raise InputError("seeds must list at least one, such as [0].")
-    if recipe.name and not recipe.name.strip("."):
-        raise InputError(f"name must be that of a folder, not {recipe.name!r}.")
+    parts = recipe.name.split("/")
+    if recipe.name and (not recipe.name.strip(".") or "" in parts or ".." in parts):
+        raise InputError(f"name must be that of a folder, such as 'mine' or 'mine/ce', not {recipe.name!r}.")
     _check_calibrators(recipe.posthoc)
     _check_stage("train", recipe.train)
     if recipe.decouple.method != "none":

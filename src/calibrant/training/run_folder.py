@@ -1,6 +1,7 @@
 """A run is a folder; everything that a table or a report shows is computed from its files alone."""
 
 import csv
+import errno
 import json
 import math
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,6 +19,11 @@ from calibrant.errors import InputError
 from calibrant.training.files import replacing, write_text
 
 Split = Literal["val", "test"]
+#: What a run leaves beside its recipe, its last states and weights; maps and exports are written anew.
+_LEFT = (
+    "metrics*.csv", "classes*.csv", "levels.csv", "errors.csv", "images.safetensors", "gaps.safetensors",
+    "checkpoints/*-best.ckpt", "predictions/*.safetensors", "calibrators/*.safetensors", "corruptions/*.json",
+)  # fmt: skip
 StageName = Literal["train", "decouple"]
 
 
@@ -78,7 +85,10 @@ def reading(path: Path, remedy: str = "delete it") -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (SafetensorError, LookupError, OSError, TypeError, ValueError) as error:
+    except (csv.Error, SafetensorError, LookupError, OSError, TypeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            # Nothing is known of the file: a disk that fails must not cost it.
+            raise
         raise InputError(f"{path} is damaged ({' '.join(str(error).split())}); {remedy}.") from None
 
 
@@ -157,6 +167,16 @@ class RunFolder:
         """What a process locks while it writes the run."""
         return self.path / ".lock"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing the run; raises `InputError` where one is at it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.lock_path, timeout=0):
+                yield
+        except Timeout:
+            raise InputError(f"{self.path} is being written by another process; wait for it to end.") from None
+
     def predictions_path(self, split: Split) -> Path:
         """Return the file of the predictions on a split."""
         return self.path / "predictions" / f"{split}.safetensors"
@@ -175,6 +195,13 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run went through to its end."""
         return self.result_path.is_file()
+
+    def forget(self) -> None:
+        """Delete what an earlier run left in the folder, so that none of it is taken for that of the next."""
+        if self.recipe_path.is_file():
+            for pattern in _LEFT:
+                for path in self.path.glob(pattern):
+                    path.unlink()
 
     def result(self) -> dict[str, Any]:
         """Return the result of a finished run; raises `InputError` when there is none."""
@@ -198,14 +225,12 @@ class RunFolder:
         path = self.predictions_path(split)
         if not path.is_file():
             raise InputError(f"{self.path} holds no predictions on {split!r}: the run is not finished.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = json.loads((file.metadata() or {}).get("class_names", "[]"))
-                logits, targets, ids = (file.get_tensor(name) for name in ("logits", "targets", "ids"))
-        except SafetensorError as error:
-            raise InputError(
-                f"{path} is damaged ({error}); delete the run's result.json to run again."
-            ) from None
+        with (
+            reading(path, "delete the run's result.json to run again"),
+            safe_open(path, framework="pt") as file,
+        ):
+            names = json.loads((file.metadata() or {}).get("class_names", "[]"))
+            logits, targets, ids = (file.get_tensor(name) for name in ("logits", "targets", "ids"))
         return Predictions(logits, targets, ids, names or [str(c) for c in range(logits.shape[1])])
 
     def history(self, stage: StageName = "train") -> dict[str, list[float]]:
@@ -322,7 +347,7 @@ def _table(path: Path) -> list[list[str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.reader(file))
-    except UnicodeDecodeError as error:
+    except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged ({error}); delete the file.") from None
 
 

@@ -1,13 +1,11 @@
 """A run from its recipe to its result, resumable at any moment."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from calibrant import data
 from calibrant.data import (
@@ -35,7 +33,7 @@ from calibrant.training.provenance import git_commit, versions
 from calibrant.training.recipe import Recipe
 from calibrant.training.recipe_files import difference, load_recipe, to_yaml
 from calibrant.training.run_folder import RunFolder
-from calibrant.training.stage import one_process, predict
+from calibrant.training.stage import one_process, predict, refuse_hardware
 from calibrant.training.stages import train
 
 SCHEMA = 1
@@ -55,14 +53,21 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
         InputError: the folder holds a run of another recipe, or is being written by another process, or the
             recipe cannot be run.
     """
-    target = RunFolder(folder)
-    with _locked(target) if is_first() else nullcontext():
+    target, first = RunFolder(folder), is_first(recipe.trainer.devices)
+    refuse_other(target, recipe)
+    # What is finished may lie where nothing can be written.
+    if target.finished:
+        return target
+    refuse_hardware(recipe.trainer)
+    with target.locked() if first else nullcontext():
+        # Another process may have been at it until now.
         refuse_other(target, recipe)
         if target.finished:
             return target
-        if is_first():
+        if first:
             remove_unfinished(target.path)
             if not target.begun:
+                target.forget()
                 write_text(target.recipe_path, to_yaml(recipe))
         if recipe.trainer.threads:
             torch.set_num_threads(recipe.trainer.threads)
@@ -71,7 +76,7 @@ def run(recipe: Recipe, folder: Path, *, listener: Listener | None = None) -> Ru
             # Said now, not after the training, when they are needed.
             class_groups(len(images.class_names), images.class_counts.tolist(), groups)
         module = train(recipe, target, images, listener)
-        if is_first():
+        if first:
             judged = judge_run(recipe, target, images, module)
             target.write_result(
                 {
@@ -160,16 +165,6 @@ def describe_data(recipe: Recipe, images: Data) -> dict[str, Any]:
         "class_counts": images.class_counts.tolist(),
         "note": task.note,
     }
-
-
-@contextmanager
-def _locked(target: RunFolder) -> Iterator[None]:
-    target.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(target.lock_path, timeout=0):
-            yield
-    except Timeout:
-        raise InputError(f"{target.path} is being written by another process; wait for it to end.") from None
 
 
 def refuse_other(target: RunFolder, recipe: Recipe) -> None:

@@ -1,6 +1,7 @@
 """One stage of training: fit, or go on with what was interrupted."""
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -100,12 +101,22 @@ class Stage:
             self.module.load_state_dict(read_checkpoint(self._checkpoints.best))
 
 
+def refuse_hardware(config: TrainerConfig) -> None:
+    """Raise `InputError` for devices that this machine has not."""
+    gpus = torch.cuda.device_count()
+    if config.accelerator == "cuda" and not gpus:
+        raise InputError("trainer.accelerator is 'cuda' but PyTorch sees no GPU; set it to 'auto' or 'cpu'.")
+    there, what = (
+        (gpus, "GPUs") if gpus and config.accelerator != "cpu" else (os.cpu_count() or 1, "processors")
+    )
+    if config.devices > max(there, 1):
+        raise InputError(f"trainer.devices is {config.devices}, but this machine has {there} {what}.")
+
+
 def refuse_impossible(module: TrainingModule, data: Data, config: TrainerConfig) -> None:
     """Raise `InputError` for a stage that cannot be trained; the data are then loaded as the stage says."""
     stage, samples = module.stage, data.samples
     data.loading = loading(stage, config, module.seed)
-    if config.accelerator == "cuda" and not torch.cuda.is_available():
-        raise InputError("trainer.accelerator is 'cuda' but PyTorch sees no GPU; set it to 'auto' or 'cpu'.")
     if len(data.train_order()) == 0:
         raise InputError(
             f"{len(data.task.train)} training {samples} make no whole batch of {stage.batch_size}; lower "

@@ -258,7 +258,7 @@ def _finish(
         stage = Stage(module, images, recipe.trainer, files=files, listener=progress.of(name))
         stage.fit()
         seconds = stage.history.seconds
-    if is_first():
+    if is_first(recipe.trainer.devices):
         if isinstance(module.loss, AdaptiveScBCE):
             assert isinstance(images, DenseData)
             write_levels(target, module.loss, images.task.train)
