@@ -60,7 +60,10 @@ def check_labels(target: Tensor, valid: Tensor | None, classes: int) -> None:
         wrong &= valid
     if wrong.any():
         where = tuple(int(i) for i in wrong.nonzero()[0])
-        raise InputError(
-            f"Label {int(target[where])} at position {where} is outside [0, {classes}); "
-            "if it marks what should not count, pass it as ignore_index."
+        label = int(target[where])
+        remedy = (
+            f"if yours are 1 to {classes}, subtract 1."
+            if label == classes
+            else "if it marks what should not count, pass it as ignore_index."
         )
+        raise InputError(f"Label {label} at position {where} is outside [0, {classes}); {remedy}")

@@ -1,6 +1,7 @@
 """`calibrant corrupt`: finished runs on corrupted images, resumed, tabulated and drawn."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -185,6 +186,25 @@ def test_seeds_give_a_spread_and_other_photographs_are_told(tmp_path):
     assert alone.spread("ce", "fog", 1, "none", "ece") is None
     assert "±" not in alone.to_text()
     assert "other photographs" not in alone.to_text()
+
+
+def test_what_cannot_stand_in_one_table_is_refused(runs, tmp_path, capsys):
+    shutil.copytree(runs / "ce", tmp_path / "again")
+    assert main(["corrupt", str(runs / "ce"), str(tmp_path / "again")]) == 2
+    assert "are both 'ce' with seed 0" in capsys.readouterr().err
+    run(tiny_recipe(data__name="tiny_photos", data__train=50, train__epochs=1, seed=1), tmp_path / "other")
+    assert main(["corrupt", str(runs / "ce"), str(tmp_path / "other")]) == 2
+    assert "were made on different data (train: 60 and 50)" in capsys.readouterr().err
+    plan = CorruptionPlan(["fog"], [1], seed=7)
+    with pytest.raises(InputError, match="no corruption that all of these runs were judged on"):
+        tabulate_corruptions([RunFolder(runs / "ce")], plan)
+
+
+def test_a_run_that_another_process_judges_is_left_alone(runs):
+    run_ = RunFolder(runs / "ce")
+    with run_.locked(), pytest.raises(InputError, match="is being written by another process"):
+        judge_corruptions(run_, CorruptionPlan(["fog"], [1], seed=8))
+    assert not CorruptionPlan(["fog"], [1], seed=8).place(run_).exists()
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[]", b'{"values": [3]}', b'{"values"'])

@@ -217,9 +217,13 @@ BAD = {
     "sum": (lambda d: bad_text(d, CSV + "0.5,0.1,0\n"), "sum to 0.6, not to 1, line 3"),
     "label too large": (
         lambda d: bad_text(d, CSV + "0.9,0.1,2\n"),
-        "label 2 of {path}, line 3, is no class",
+        "label 2 of {path}, line 3, is no class: labels are 0 to 1; if yours are 1 to 2, write 0 to 1.",
     ),
-    "label negative": (lambda d: bad_npz(d, probs=P, y=-Y), "pass --ignore-index=-1"),
+    "label far off": (lambda d: bad_text(d, CSV + "0.9,0.1,255\n"), "count, pass --ignore-index 255."),
+    "label negative": (
+        lambda d: bad_npz(d, probs=P, y=-Y),
+        "if yours are -1 and 1, write 0 and 1; if it does not count, pass --ignore-index=-1.",
+    ),
     "label of text": (lambda d: bad_text(d, CSV + "0.9,0.1,dog\n"), "The label 'dog' of {path}, line 3"),
     "label soft": (lambda d: bad_npz(d, probs=P, y=Y * 0.5), "The label 0.5 of {path}, row 1"),
     "label one-hot": (lambda d: bad_npz(d, probs=P, y=np.eye(2)), "not one-hot"),
@@ -273,6 +277,11 @@ def test_a_bad_file_is_one_sentence_and_status_2(capsys, what: str, tmp_path: Pa
         (["--fail-above", "accuracy=0.1"], "Of accuracy more is better; bounds are known for ece"),
         (["--fail-above", "ece"], "--fail-above takes METRIC=NUMBER, such as ece=0.05, not 'ece'."),
         (["--fail-above", "ece=low"], "--fail-above takes METRIC=NUMBER"),
+        (
+            ["--fail-above", "ece=5"],
+            "ece lies in 0 to 1, and ece=5 would guard nothing; for 5 % write ece=0.05.",
+        ),
+        (["--fail-above", "brier=-1"], "brier lies in 0 to 2, and brier=-1 would guard nothing."),
         (["--inputs", "prob"], "There is no 'prob'; did you mean 'probs'?"),
         (["--inputs", "logits"], "holds no array that is named as logits, only 'probs', 'y'"),
         (["--columns", "prob"], "holds no array 'prob', only 'probs', 'y'"),

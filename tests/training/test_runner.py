@@ -1,5 +1,6 @@
 """Runs in this process: their files, and that an interruption changes nothing."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -166,6 +167,52 @@ def test_a_truncated_checkpoint_is_one_clear_sentence(tmp_path):
             run(recipe, tmp_path)
 
 
+def test_a_checkpoint_that_the_disk_does_not_give_is_not_called_damaged(tmp_path, monkeypatch):
+    recipe = tiny_recipe(train__epochs=2)
+    target = run(recipe, tmp_path)
+    target.result_path.unlink()
+    target.stage("train").weights.unlink()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            run(recipe, tmp_path)
+    assert run(recipe, tmp_path).finished
+
+
+def test_one_process_writes_whatever_number_a_cluster_gave_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert run(tiny_recipe(train__epochs=1), tmp_path).finished
+
+
+def test_a_finished_run_is_returned_where_nothing_can_be_written(tmp_path, monkeypatch):
+    recipe = tiny_recipe(train__epochs=1)
+    run(recipe, tmp_path)
+
+    def refuse(_: RunFolder) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(RunFolder, "locked", refuse)
+    assert run(recipe, tmp_path).finished
+
+
+def test_a_new_run_takes_nothing_of_an_earlier_one_in_its_folder(tmp_path):
+    target = run(tiny_recipe(train__epochs=1, train__loss__name="cals", posthoc=["temperature"]), tmp_path)
+    assert target.class_history()
+    for path in (target.result_path, target.stage("train").weights, target.checkpoint_path):
+        path.unlink()
+    (tmp_path / "corruptions").mkdir()
+    (tmp_path / "corruptions" / "made-all-seed0.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("mine")
+    run(tiny_recipe(train__epochs=1, posthoc=[]), tmp_path)
+    assert not target.class_history()
+    assert not list(tmp_path.glob("calibrators/*")) + list(tmp_path.glob("corruptions/*"))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 class NanFrom(Loss):
     """A loss that is NaN from a given call on."""
 
@@ -219,9 +266,14 @@ def test_a_batch_that_cannot_be_filled_is_refused(tmp_path):
 
 
 def test_a_gpu_that_is_not_there_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InputError, match="PyTorch sees no GPU"):
         run(tiny_recipe(trainer__accelerator="cuda"), tmp_path)
+    with pytest.raises(InputError, match=r"trainer\.devices is 9999, but this machine has \d+ processors"):
+        run(tiny_recipe(trainer__devices=9999), tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match=r"trainer\.devices is 3, but this machine has 2 GPUs"):
+        run(tiny_recipe(trainer__accelerator="auto", trainer__devices=3), tmp_path)
 
 
 def test_an_interruption_by_hand_reaches_the_caller(tmp_path):

@@ -80,6 +80,10 @@ def _bound(text: str) -> tuple[str, float]:
         bound = math.nan
     if not equals or math.isnan(bound):
         raise InputError(f"--fail-above takes METRIC=NUMBER, such as {name}=0.05, not {text!r}.")
+    least, most = DEFINITIONS[name].range
+    if not least <= bound <= most:
+        percent = f"; for {number} % write {name}={bound / 100:g}" if most < bound <= 100 * most else ""
+        raise InputError(f"{name} lies in {least:g} to {most:g}, and {text} would guard nothing{percent}.")
     return name, bound
 
 

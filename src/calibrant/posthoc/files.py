@@ -100,6 +100,8 @@ def save_calibrator(calibrator: Calibrator, path: str | Path, class_names: Seque
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        # Where nothing can be written, Python says so more plainly than what writes.
+        unfinished.touch()
         save_file(state, unfinished, {"calibrator": json.dumps(header)})
         os.replace(unfinished, path)
     finally:
@@ -119,6 +121,8 @@ def load_calibrator(path: str | Path) -> SavedCalibrator:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no calibrator {path}; calibrant calibrate writes one.")
+    # Likewise of what cannot be read.
+    path.open("rb").close()
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get("calibrator", "null"))

@@ -56,6 +56,9 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"There is no file {path}.") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; give a file.") from None
+    except PermissionError:
+        # It is as good as it was.
+        raise
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise InputError(

@@ -54,7 +54,7 @@ class LabelReader:
         wrong = ((found < 0) | (found >= len(self.names))) & ~ignored
         if wrong.any():
             at = tuple(np.argwhere(wrong)[0])
-            self._refuse(str(whole[at]), place(int(at[0])), f"; if it does not count, pass {_flag(whole[at])}")
+            self._refuse(str(whole[at]), place(int(at[0])), f"; {self._remedy(int(whole[at]))}")
         found = np.where(ignored, IGNORED, found)
         return torch.from_numpy(np.ascontiguousarray(found))
 
@@ -90,6 +90,14 @@ class LabelReader:
             indices.append(int(float(known)))
         return np.array(indices, dtype=np.int64).reshape(values.shape)
 
+    def _remedy(self, label: int) -> str:
+        # The class that is counted from 1, or the other one of two, is not to be left out.
+        if self._by_number is None and label == len(self.names):
+            return f"if yours are 1 to {label}, write 0 to {label - 1}"
+        if self._by_number is None and label == -1 and len(self.names) == 2:
+            return "if yours are -1 and 1, write 0 and 1; if it does not count, pass --ignore-index=-1"
+        return f"if it does not count, pass --ignore-index{' ' if label >= 0 else '='}{label}"
+
     def _refuse(self, label: str, place: str, remedy: str) -> None:
         last = len(self.names) - 1
         classes = f"0 to {last}" if self._by_number is None else ", ".join(self.names[:8])
@@ -98,10 +106,6 @@ class LabelReader:
         raise InputError(
             f"The label {label} of {self.path}, {place}, is no class: labels are {classes}{remedy}."
         )
-
-
-def _flag(label: np.int64) -> str:
-    return f"--ignore-index {label}" if label >= 0 else f"--ignore-index={label}"
 
 
 def _whole(text: str) -> bool:

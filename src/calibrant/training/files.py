@@ -32,6 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     try:
+        # Where nothing can be written, Python says so more plainly than what writes.
+        temporary.touch()
         yield temporary
         os.replace(temporary, path)
     finally:
