@@ -34,7 +34,7 @@ def severity_curves(table: CorruptionTable) -> Drawing:
         axes.grid(color=GRID)
     grid[0, 0].set_ylabel("ECE on test, %")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", handlelength=2.4)
+    figure.legend(handles, labels, loc="outside right upper", handlelength=4)
     return Drawing(figure, f"ECE under {len(table.names)} corruptions", _words(table))
 
 

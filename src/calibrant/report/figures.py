@@ -363,5 +363,5 @@ def curves(panels: Mapping[str, Mapping[str, Curve]], look: Mapping[str, Look], 
         axes.set_xlabel("epoch")
         axes.set_ylim(bottom=0)
         axes.grid(color=GRID)
-    figure.legend(shown.values(), shown.keys(), loc="outside right upper", handlelength=2.4)
+    figure.legend(shown.values(), shown.keys(), loc="outside right upper", handlelength=4)
     return Drawing(figure, title, f"Lines over the epochs: {', '.join(panels)}, for {', '.join(shown)}.")
