@@ -143,3 +143,10 @@ def test_the_imbalance_has_a_key_of_its_own_and_a_place_among_the_options_of_the
     assert [(r.data.imbalance, r.data.args) for r in recipes] == [(50, {}), (None, {"imbalance": 50})]
     assert difference("data: {name: cifar10_lt}", build_recipe({"data": {"name": "cifar10_lt"}})) == []
     assert difference("data: {name: cifar10_lt}", recipes[0]) == ["data.imbalance None, not 50.0"]
+
+
+@pytest.mark.parametrize("name", ["..", "/x/ce", "../ce", "a//b", "a/"])
+def test_a_name_that_would_lead_elsewhere_is_refused(name):
+    with pytest.raises(InputError, match="name must be that of a folder, such as 'mine' or 'mine/ce', not"):
+        load_recipe("digits", {"name": name})
+    assert load_recipe("digits", {"name": "mine/ce"}).name == "mine/ce"

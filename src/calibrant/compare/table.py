@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 TEST, VALIDATION = "test", "val"
-#: By method and seed, a run and its result.
 #: Widest line of a table, in characters.
 WIDTH = 120
 
