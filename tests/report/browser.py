@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -115,7 +117,18 @@ class Window:
 
     def unnamed(self) -> list[str]:
         """Return the roles of elements that should have an accessible name and have none."""
-        nodes = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-        seen = [node for node in nodes if not node["ignored"] and node.get("role", {}).get("value") in NAMED]
-        assert len(seen) > 20
-        return [node["role"]["value"] for node in seen if not node.get("name", {}).get("value", "").strip()]
+        # The tree is built after the page, and a busy machine may be asked for it too early.
+        nodes: list[Any] = WebDriverWait(self.driver, 30).until(lambda _: self._read_out())
+        return [node["role"]["value"] for node in nodes if not node.get("name", {}).get("value", "").strip()]
+
+    def _read_out(self) -> list[Any] | None:
+        """Return the elements that should have a name once there are some, and no more are coming."""
+
+        def found() -> list[Any]:
+            nodes = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+            return [n for n in nodes if not n["ignored"] and n.get("role", {}).get("value") in NAMED]
+
+        first = found()
+        time.sleep(0.2)
+        again = found()
+        return again if len(again) == len(first) > 20 else None
